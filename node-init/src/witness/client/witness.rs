@@ -97,9 +97,10 @@ impl WitnessClient {
         self.keep(session, result)
     }
 
-    /// A connection on which something went wrong is not used again.
+    /// A connection on which something went wrong is not used again. A refusal in good order (too many
+    /// requests, the disk) is nothing wrong with the connection.
     fn keep(&mut self, session: Session, result: Result<Verdict, AskError>) -> Result<Verdict, AskError> {
-        if result.is_ok() {
+        if matches!(result, Ok(_) | Err(AskError::Refused { .. })) {
             self.session = Some(session);
         }
         result
