@@ -6,7 +6,9 @@ use std::path::PathBuf;
 /// Builds immutable images for pairs of edge nodes, and runs such a pair in a lab.
 #[derive(Debug, Parser)]
 #[command(name = "edgepair", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Example:\n  edgepair build images/x86-64.toml      makes the disk image for PCs in out/\n  edgepair lab up                        boots it in a virtual machine")]
+#[command(
+    after_help = "Example:\n  edgepair build images/x86-64.toml      makes the disk image for PCs in out/\n  edgepair lab up                        boots it in a virtual machine"
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -17,10 +19,14 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build an image from a definition.
-    #[command(after_help = "Examples:\n  edgepair build images/x86-64.toml\n  edgepair build images/arm64.toml --dry-run\n\nExit status: 0 built, 1 failed, 2 wrong use.")]
+    #[command(
+        after_help = "Examples:\n  edgepair build images/x86-64.toml\n  edgepair build images/arm64.toml --dry-run\n\nExit status: 0 built, 1 failed, 2 wrong use."
+    )]
     Build(Build),
     /// Say what this machine lacks, and install it.
-    #[command(after_help = "Example:\n  edgepair doctor --fix\n\nExit status: 0 nothing is missing, 1 something is.")]
+    #[command(
+        after_help = "Example:\n  edgepair doctor --fix\n\nExit status: 0 nothing is missing, 1 something is."
+    )]
     Doctor(Doctor),
     /// Show or shrink the build cache.
     #[command(after_help = "Example:\n  edgepair cache\n  edgepair cache prune")]
@@ -29,7 +35,6 @@ pub enum Command {
     #[command(after_help = "Example:\n  edgepair lab up\n  edgepair lab shell\n  edgepair lab down")]
     Lab(crate::commands::lab::Lab),
 }
-
 
 /// `edgepair build`.
 #[derive(Debug, Args)]

@@ -29,17 +29,27 @@ pub fn examine(foreign: Option<&str>) -> Vec<Lack> {
     let mut lacks = Vec::new();
     let on_path = |program: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).any(|dir| dir.join(program).is_file())
+        std::env::split_paths(&path)
+            .chain(["/usr/sbin".into(), "/sbin".into()])
+            .any(|dir| dir.join(program).is_file())
     };
     let mut need = |program: &str, package: &str, why: &str| {
         if !on_path(program) {
-            lacks.push(Lack { what: format!("{program}: {why}"), package: Some(package.to_owned()), commands: Vec::new() });
+            lacks.push(Lack {
+                what: format!("{program}: {why}"),
+                package: Some(package.to_owned()),
+                commands: Vec::new(),
+            });
         }
     };
     need("mmdebstrap", "mmdebstrap", "makes the tools tree from Debian packages");
     need("unshare", "util-linux", "enters the tools tree");
     if !Path::new(crate::engine::sources::KEYRING).is_file() {
-        lacks.push(Lack { what: "Debian's archive keys".into(), package: Some("debian-archive-keyring".into()), commands: Vec::new() });
+        lacks.push(Lack {
+            what: "Debian's archive keys".into(),
+            package: Some("debian-archive-keyring".into()),
+            commands: Vec::new(),
+        });
     }
     if !Uid::effective().is_root() {
         if !on_path("newuidmap") {
@@ -49,9 +59,13 @@ pub fn examine(foreign: Option<&str>) -> Vec<Lack> {
                 commands: Vec::new(),
             });
         }
-        let user = User::from_uid(Uid::effective()).ok().flatten().map_or_else(|| Uid::effective().to_string(), |user| user.name);
+        let user = User::from_uid(Uid::effective())
+            .ok()
+            .flatten()
+            .map_or_else(|| Uid::effective().to_string(), |user| user.name);
         for (file, option) in [("/etc/subuid", "--add-subuids"), ("/etc/subgid", "--add-subgids")] {
-            let has = fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line.starts_with(&format!("{user}:"))));
+            let has = fs::read_to_string(file)
+                .is_ok_and(|text| text.lines().any(|line| line.starts_with(&format!("{user}:"))));
             if !has {
                 lacks.push(Lack {
                     what: format!("a range of subordinate ids for {user} in {file}"),
@@ -61,7 +75,9 @@ pub fn examine(foreign: Option<&str>) -> Vec<Lack> {
             }
         }
         let off = |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
-        if off("/proc/sys/kernel/unprivileged_userns_clone", "0") || off("/proc/sys/user/max_user_namespaces", "0") {
+        if off("/proc/sys/kernel/unprivileged_userns_clone", "0")
+            || off("/proc/sys/user/max_user_namespaces", "0")
+        {
             lacks.push(Lack {
                 what: "user namespaces are switched off in this kernel".into(),
                 package: None,
@@ -111,7 +127,11 @@ pub fn remedies(lacks: &[Lack]) -> Vec<Vec<String>> {
 pub fn mend(lacks: &[Lack], say: impl Fn(&str)) -> anyhow::Result<()> {
     for argv in remedies(lacks) {
         let as_root = Uid::effective().is_root();
-        let call = if as_root { Invocation::new(&argv[0]).args(argv[1..].to_vec()) } else { Invocation::new("sudo").args(argv) };
+        let call = if as_root {
+            Invocation::new(&argv[0]).args(argv[1..].to_vec())
+        } else {
+            Invocation::new("sudo").args(argv)
+        };
         say(&format!("doctor     {}", call.shell_line()));
         HostRunner.run(&call.env("DEBIAN_FRONTEND", "noninteractive"))?;
     }
@@ -143,7 +163,8 @@ pub fn agreed(lacks: &[Lack], yes: bool) -> bool {
 /// # Errors
 /// When something is missing and cannot be had.
 pub fn require(board: &Board, progress: &Progress) -> anyhow::Result<()> {
-    let foreign = (board.architecture.debian != host_architecture()).then_some(board.architecture.debian.as_str());
+    let foreign =
+        (board.architecture.debian != host_architecture()).then_some(board.architecture.debian.as_str());
     let lacks = examine(foreign);
     if lacks.is_empty() {
         return Ok(());
@@ -174,8 +195,15 @@ mod tests {
             commands,
         };
         let usermod = vec!["usermod".to_owned()];
-        let commands = remedies(&[lack(Some("uidmap"), vec![]), lack(None, vec![usermod.clone()]), lack(Some("mmdebstrap"), vec![])]);
+        let commands = remedies(&[
+            lack(Some("uidmap"), vec![]),
+            lack(None, vec![usermod.clone()]),
+            lack(Some("mmdebstrap"), vec![]),
+        ]);
         let lines: Vec<String> = commands.iter().map(|argv| argv.join(" ")).collect();
-        assert_eq!(lines, ["apt-get update", "apt-get install --yes --no-install-recommends mmdebstrap uidmap", "usermod"]);
+        assert_eq!(
+            lines,
+            ["apt-get update", "apt-get install --yes --no-install-recommends mmdebstrap uidmap", "usermod"]
+        );
     }
 }

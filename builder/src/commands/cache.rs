@@ -32,7 +32,10 @@ fn results(cache: &Cache) -> anyhow::Result<Vec<(String, Vec<PathBuf>)>> {
             .collect();
         dirs.sort();
         dirs.reverse();
-        all.push((step.file_name().to_string_lossy().into_owned(), dirs.into_iter().map(|(_, dir)| dir).collect()));
+        all.push((
+            step.file_name().to_string_lossy().into_owned(),
+            dirs.into_iter().map(|(_, dir)| dir).collect(),
+        ));
     }
     all.sort();
     Ok(all)
@@ -57,7 +60,9 @@ fn show(cache: &Cache) -> anyhow::Result<ExitCode> {
         let total: u64 = dirs.iter().map(|dir| size_of(dir)).sum();
         println!("  {step:<12} {:>3} results  {:>10}", dirs.len(), size::show(total));
     }
-    for (name, what) in [("tools", "tools trees"), ("apt", "downloaded packages"), ("cargo", "compiler output")] {
+    for (name, what) in
+        [("tools", "tools trees"), ("apt", "downloaded packages"), ("cargo", "compiler output")]
+    {
         println!("  {what:<24}  {:>10}", size::show(size_of(&cache.path(name))));
     }
     Ok(ExitCode::SUCCESS)

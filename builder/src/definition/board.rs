@@ -104,7 +104,11 @@ pub fn load(name: &Located<String>, beside: &Path, findings: &mut Findings) -> O
         findings.add(
             &name.at,
             format!("unknown board `{}`", name.value),
-            format!("use one of: {}; or put boards/{}.toml beside the definition", built_in_names().join(", "), name.value),
+            format!(
+                "use one of: {}; or put boards/{}.toml beside the definition",
+                built_in_names().join(", "),
+                name.value
+            ),
         );
         return None;
     };
@@ -155,7 +159,8 @@ fn load_architecture(name: &Located<String>, beside: &Path, findings: &mut Findi
         return None;
     };
     let mut text = |key| required(&mut qemu, key, findings).map(|value| value.value);
-    let machine = (text("program"), text("machine"), text("firmware_code"), text("firmware_vars"), text("serial"));
+    let machine =
+        (text("program"), text("machine"), text("firmware_code"), text("firmware_vars"), text("serial"));
     qemu.finish(findings);
     reader.finish(findings);
     Some(Architecture {
@@ -187,25 +192,45 @@ pub(super) fn schema(reader: &mut Reader<'_>, findings: &mut Findings) {
             format!("this edgepair reads schema 1, the file says {}", schema.value),
             "write `schema = 1`, or use the edgepair version that the file was made for",
         ),
-        None => findings.add(reader.place(), "the key `schema` is missing", "write `schema = 1` on the first line"),
+        None => findings.add(
+            reader.place(),
+            "the key `schema` is missing",
+            "write `schema = 1` on the first line",
+        ),
     }
 }
 
 /// A string that must be there.
-pub(super) fn required(reader: &mut Reader<'_>, key: &'static str, findings: &mut Findings) -> Option<Located<String>> {
+pub(super) fn required(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    findings: &mut Findings,
+) -> Option<Located<String>> {
     let value = reader.string(key, findings);
     if value.is_none() {
-        findings.add(&reader.place().clone(), format!("the key `{key}` is missing or of a wrong type"), format!("write `{key} = \"…\"`"));
+        findings.add(
+            &reader.place().clone(),
+            format!("the key `{key}` is missing or of a wrong type"),
+            format!("write `{key} = \"…\"`"),
+        );
     }
     value
 }
 
 /// A size with unit.
-pub(super) fn size(reader: &mut Reader<'_>, key: &'static str, findings: &mut Findings) -> Option<Located<u64>> {
+pub(super) fn size(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    findings: &mut Findings,
+) -> Option<Located<u64>> {
     let text = reader.string(key, findings)?;
     let bytes = super::size::parse(&text.value);
     if bytes.is_none() {
-        findings.add(&text.at, format!("`{}` is not a size", text.value), "write for example \"512MiB\" (KiB, MiB or GiB)");
+        findings.add(
+            &text.at,
+            format!("`{}` is not a size", text.value),
+            "write for example \"512MiB\" (KiB, MiB or GiB)",
+        );
     }
     Some(Located { value: bytes?, at: text.at })
 }

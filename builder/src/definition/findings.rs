@@ -16,7 +16,8 @@ pub struct Source {
 impl Source {
     /// The place of a byte offset. Line and column count from 1, the column in characters.
     pub fn place(self: &Arc<Self>, offset: usize) -> Place {
-        let offset = (0..=offset.min(self.text.len())).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
+        let offset =
+            (0..=offset.min(self.text.len())).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
         let before = &self.text[..offset];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Place {

@@ -47,7 +47,15 @@ impl Fragment {
         macro_rules! join { ($($field:ident),*) => { $(self.$field.extend(later.$field);)* } }
         last!(name, version, board, suite, epoch, esp, seed, root, root_a, root_b, verity);
         join!(mirrors, components, packages, local_packages, overlays, excludes, includes, removes);
-        join!(kernel_arguments, initrd_modules, enabled_units, disabled_units, masked_units, downloads, extra);
+        join!(
+            kernel_arguments,
+            initrd_modules,
+            enabled_units,
+            disabled_units,
+            masked_units,
+            downloads,
+            extra
+        );
     }
 }
 
@@ -165,8 +173,12 @@ fn fragment(reader: &mut Reader<'_>, findings: &mut Findings) -> Fragment {
             let at = extra.place().clone();
             extra.finish(findings);
             match (label, offset, length) {
-                (Some(label), Some(offset), Some(size)) => fragment.extra.push(ExtraPartition { label, offset, size }),
-                _ => findings.add(&at, "a partition needs `label`, `offset` and `size`", "add what is missing"),
+                (Some(label), Some(offset), Some(size)) => {
+                    fragment.extra.push(ExtraPartition { label, offset, size })
+                }
+                _ => {
+                    findings.add(&at, "a partition needs `label`, `offset` and `size`", "add what is missing")
+                }
             }
         }
         disk.finish(findings);
@@ -174,7 +186,12 @@ fn fragment(reader: &mut Reader<'_>, findings: &mut Findings) -> Fragment {
     fragment
 }
 
-fn complete(fragment: Fragment, path: &Path, files: Vec<PathBuf>, findings: &mut Findings) -> Option<Definition> {
+fn complete(
+    fragment: Fragment,
+    path: &Path,
+    files: Vec<PathBuf>,
+    findings: &mut Findings,
+) -> Option<Definition> {
     if files.is_empty() {
         return None;
     }
@@ -182,7 +199,11 @@ fn complete(fragment: Fragment, path: &Path, files: Vec<PathBuf>, findings: &mut
     let top = Arc::new(Source { path: path.to_owned(), text }).place(0);
     let mut need = |value: Option<Located<String>>, key: &str| {
         if value.is_none() {
-            findings.add(&top, format!("the key `{key}` is missing"), format!("write `{key} = \"…\"` here or in an included file"));
+            findings.add(
+                &top,
+                format!("the key `{key}` is missing"),
+                format!("write `{key} = \"…\"` here or in an included file"),
+            );
         }
         value
     };
@@ -190,7 +211,11 @@ fn complete(fragment: Fragment, path: &Path, files: Vec<PathBuf>, findings: &mut
     let (board, suite) = (need(fragment.board, "board"), need(fragment.suite, "suite"));
     if fragment.epoch.is_none() {
         let fix = "write a fixed number of seconds since 1970, for example of the last commit";
-        findings.add(&top, "the key `source_date_epoch` is missing: without it no two builds are the same", fix);
+        findings.add(
+            &top,
+            "the key `source_date_epoch` is missing: without it no two builds are the same",
+            fix,
+        );
     }
     let default = |bytes: u64| Located { value: bytes, at: top.clone() };
     let root = fragment.root.unwrap_or_else(|| default(768 << 20));

@@ -23,9 +23,19 @@ pub fn parse<'a>(source: &'a Arc<Source>, findings: &mut Findings) -> Reader<'a>
     let (table, errors) = DeTable::parse_recoverable(&source.text);
     for error in errors {
         let at = source.place(error.span().map_or(0, |span| span.start));
-        findings.add(&at, format!("not valid TOML: {}", error.message().trim()), "correct the syntax (https://toml.io)");
+        findings.add(
+            &at,
+            format!("not valid TOML: {}", error.message().trim()),
+            "correct the syntax (https://toml.io)",
+        );
     }
-    Reader { source, table: table.into_inner(), prefix: String::new(), at: source.place(0), known: Vec::new() }
+    Reader {
+        source,
+        table: table.into_inner(),
+        prefix: String::new(),
+        at: source.place(0),
+        known: Vec::new(),
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -43,7 +53,11 @@ impl<'a> Reader<'a> {
     fn wrong_type(&self, value: &Spanned<DeValue<'a>>, key: &str, want: &str, findings: &mut Findings) {
         let at = self.source.place(value.span().start);
         let found = value.get_ref().type_str();
-        findings.add(&at, format!("`{}` is a TOML {found}, not {want}", self.name(key)), format!("write {want}"));
+        findings.add(
+            &at,
+            format!("`{}` is a TOML {found}, not {want}", self.name(key)),
+            format!("write {want}"),
+        );
     }
 
     /// Where the table starts.
@@ -95,7 +109,11 @@ impl<'a> Reader<'a> {
     }
 
     /// A table of strings (`name = "text"`), in file order.
-    pub fn string_table(&mut self, key: &'static str, findings: &mut Findings) -> Vec<(Located<String>, String)> {
+    pub fn string_table(
+        &mut self,
+        key: &'static str,
+        findings: &mut Findings,
+    ) -> Vec<(Located<String>, String)> {
         let Some((_, value)) = self.take(key) else { return Vec::new() };
         let DeValue::Table(table) = value.get_ref() else {
             self.wrong_type(&value, key, "a table", findings);
@@ -105,7 +123,10 @@ impl<'a> Reader<'a> {
         for (name, item) in table.iter() {
             match item.get_ref() {
                 DeValue::String(text) => {
-                    let name = Located { value: name.get_ref().to_string(), at: self.source.place(name.span().start) };
+                    let name = Located {
+                        value: name.get_ref().to_string(),
+                        at: self.source.place(name.span().start),
+                    };
                     all.push((name, text.to_string()));
                 }
                 _ => self.wrong_type(item, key, "a string in quotes", findings),
@@ -119,7 +140,13 @@ impl<'a> Reader<'a> {
         let (at, value) = self.take(key)?;
         if matches!(value.get_ref(), DeValue::Table(_)) {
             let DeValue::Table(table) = value.into_inner() else { return None };
-            return Some(Reader { source: self.source, table, prefix: self.name(key), at, known: Vec::new() });
+            return Some(Reader {
+                source: self.source,
+                table,
+                prefix: self.name(key),
+                at,
+                known: Vec::new(),
+            });
         }
         self.wrong_type(&value, key, "a table", findings);
         None
@@ -138,7 +165,13 @@ impl<'a> Reader<'a> {
             let at = self.source.place(item.span().start);
             if matches!(item.get_ref(), DeValue::Table(_)) {
                 if let DeValue::Table(table) = item.into_inner() {
-                    all.push(Reader { source: self.source, table, prefix: self.name(key), at, known: Vec::new() });
+                    all.push(Reader {
+                        source: self.source,
+                        table,
+                        prefix: self.name(key),
+                        at,
+                        known: Vec::new(),
+                    });
                 }
             } else {
                 self.wrong_type(&item, key, "a list of tables", findings);
@@ -188,7 +221,8 @@ mod tests {
 
     #[test]
     fn all_errors_are_found_with_their_places() {
-        let source = source("name = 1\npackges = []\nlist = [\"a\", 2]\n[inner]\nnumber = \"x\"\nother = 1\n");
+        let source =
+            source("name = 1\npackges = []\nlist = [\"a\", 2]\n[inner]\nnumber = \"x\"\nother = 1\n");
         let mut findings = Findings::default();
         let mut reader = parse(&source, &mut findings);
         assert!(reader.string("name", &mut findings).is_none());

@@ -47,7 +47,8 @@ impl Cache {
     /// # Errors
     /// When none of the three is set, or the folder cannot be made.
     pub fn open() -> anyhow::Result<Self> {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = variable("EDGEPAIR_CACHE")
             .or_else(|| variable("XDG_CACHE_HOME").map(|dir| dir.join("edgepair")))
             .or_else(|| variable("HOME").map(|dir| dir.join(".cache/edgepair")))
@@ -61,8 +62,12 @@ impl Cache {
     /// When it cannot be made.
     pub fn at(root: &Path) -> anyhow::Result<Self> {
         for sub in ["steps", "work", "tools", "apt", "locks"] {
-            fs::create_dir_all(root.join(sub))
-                .with_context(|| format!("cannot make the cache folder {}: set EDGEPAIR_CACHE to a writable one", root.display()))?;
+            fs::create_dir_all(root.join(sub)).with_context(|| {
+                format!(
+                    "cannot make the cache folder {}: set EDGEPAIR_CACHE to a writable one",
+                    root.display()
+                )
+            })?;
         }
         Ok(Self { root: fs::canonicalize(root)? })
     }
@@ -79,12 +84,18 @@ impl Cache {
     pub fn lock(&self, name: &str) -> anyhow::Result<Flock<File>> {
         let path = self.path("locks").join(name);
         let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| anyhow::anyhow!("lock {}: {errno}", path.display()))
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| anyhow::anyhow!("lock {}: {errno}", path.display()))
     }
 
     /// Takes the lock only if nobody has it.
     pub fn try_lock(&self, name: &str) -> Option<Flock<File>> {
-        let file = File::options().create(true).truncate(false).write(true).open(self.path("locks").join(name)).ok()?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.path("locks").join(name))
+            .ok()?;
         Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
     }
 
@@ -172,7 +183,14 @@ impl Cache {
     ///
     /// # Errors
     /// When an output is missing or cannot be read.
-    pub fn store(&self, step: &Step, key: &str, parts: BTreeMap<String, String>, work: &Path, took_ms: u64) -> anyhow::Result<(PathBuf, Record)> {
+    pub fn store(
+        &self,
+        step: &Step,
+        key: &str,
+        parts: BTreeMap<String, String>,
+        work: &Path,
+        took_ms: u64,
+    ) -> anyhow::Result<(PathBuf, Record)> {
         let steps = self.path("steps").join(step.name);
         fs::create_dir_all(&steps)?;
         let staged = steps.join(format!(".{key}.{}", std::process::id()));
@@ -181,7 +199,8 @@ impl Cache {
         let mut outputs = BTreeMap::new();
         for name in &step.outputs {
             let from = work.join(name);
-            let sum = digest::of_file(&from).with_context(|| format!("step {}: its output {name} is missing", step.name))?;
+            let sum = digest::of_file(&from)
+                .with_context(|| format!("step {}: its output {name} is missing", step.name))?;
             fs::rename(&from, staged.join(name))?;
             outputs.insert((*name).to_owned(), sum);
         }
@@ -231,7 +250,9 @@ mod tests {
         let cache = Cache::at(dir.path()).expect("cache");
         let digests = BTreeMap::from([("suite".to_owned(), "trixie".to_owned())]);
         let (key, parts) = Cache::key(&step("one"), &digests);
-        assert!(matches!(cache.look_up("demo", &key, &parts), Verdict::Miss(why) if why == "never built before"));
+        assert!(
+            matches!(cache.look_up("demo", &key, &parts), Verdict::Miss(why) if why == "never built before")
+        );
 
         let work = dir.path().join("w");
         fs::create_dir(&work).expect("mkdir");
@@ -242,12 +263,16 @@ mod tests {
 
         let (other, other_parts) = Cache::key(&step("two"), &digests);
         assert_ne!(key, other);
-        assert!(matches!(cache.look_up("demo", &other, &other_parts), Verdict::Miss(why) if why == "changed: file config"));
+        assert!(
+            matches!(cache.look_up("demo", &other, &other_parts), Verdict::Miss(why) if why == "changed: file config")
+        );
 
         atomic::write(&stored.join("result"), b"jello", 0o644).expect("write");
         assert!(Cache::verify(&stored).expect_err("differs").contains("result has SHA-256"));
         fs::remove_file(stored.join("result")).expect("rm");
-        assert!(matches!(cache.look_up("demo", &key, &parts), Verdict::Miss(why) if why.contains("result is missing")));
+        assert!(
+            matches!(cache.look_up("demo", &key, &parts), Verdict::Miss(why) if why.contains("result is missing"))
+        );
     }
 
     #[test]

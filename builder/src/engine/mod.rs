@@ -77,7 +77,9 @@ impl<'a> Engine<'a> {
         let mut known: BTreeMap<&str, Record> = BTreeMap::new();
         let mut verdicts = Vec::new();
         for (step, _) in &self.steps {
-            let digests = input_digests(step, |of, file| known.get(of).and_then(|record| record.outputs.get(file).cloned()));
+            let digests = input_digests(step, |of, file| {
+                known.get(of).and_then(|record| record.outputs.get(file).cloned())
+            });
             let verdict = match digests {
                 None => "depends on steps that are not built yet".to_owned(),
                 Some(digests) => {
@@ -106,10 +108,13 @@ impl<'a> Engine<'a> {
         names.sort_unstable();
         names.dedup();
         let results = std::thread::scope(|scope| {
-            let running: Vec<_> = names.iter().map(|name| (*name, scope.spawn(|| self.ensure(name)))).collect();
+            let running: Vec<_> =
+                names.iter().map(|name| (*name, scope.spawn(|| self.ensure(name)))).collect();
             running
                 .into_iter()
-                .map(|(name, thread)| (name, thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("step {name} broke off")))))
+                .map(|(name, thread)| {
+                    (name, thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("step {name} broke off"))))
+                })
                 .collect::<Vec<_>>()
         });
         results.into_iter().map(|(name, result)| Ok((name, result?))).collect()
@@ -160,7 +165,12 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn run_actions(&self, step: &Step, dependencies: &BTreeMap<&'static str, Done>, work: &WorkDir<'_>) -> anyhow::Result<()> {
+    fn run_actions(
+        &self,
+        step: &Step,
+        dependencies: &BTreeMap<&'static str, Done>,
+        work: &WorkDir<'_>,
+    ) -> anyhow::Result<()> {
         for (path, content) in &step.files {
             let target = work.build.join(path);
             if let Some(folder) = target.parent() {
@@ -172,7 +182,8 @@ impl<'a> Engine<'a> {
         for input in &step.inputs {
             match input {
                 Input::Output { step, file } => {
-                    let done = dependencies.get(step).with_context(|| format!("step {step} has no result"))?;
+                    let done =
+                        dependencies.get(step).with_context(|| format!("step {step} has no result"))?;
                     inputs.insert((*file).to_owned(), done.dir.join(file));
                 }
                 Input::Host { name, path, .. } => {
@@ -193,8 +204,11 @@ impl<'a> Engine<'a> {
             match action {
                 Action::Native { what, run } => run(&dir).with_context(|| what.clone())?,
                 Action::Run { argv, env, stdout } => {
-                    let argv: Vec<String> =
-                        ["sh", "-c", "cd /build && exec \"$@\"", "step"].into_iter().map(str::to_owned).chain(argv.iter().cloned()).collect();
+                    let argv: Vec<String> = ["sh", "-c", "cd /build && exec \"$@\"", "step"]
+                        .into_iter()
+                        .map(str::to_owned)
+                        .chain(argv.iter().cloned())
+                        .collect();
                     let mut call = self.sandbox.wrap(&argv, env, &mounts, step.network);
                     call.log_file = Some(work.log.clone());
                     call.stdout_file = stdout.as_ref().map(|file| work.build.join(file));
@@ -206,7 +220,12 @@ impl<'a> Engine<'a> {
     }
 
     /// A failed program inside the tree: its own words and what they usually mean, not the wrapper's argv.
-    fn explain(&self, error: edgepair_host_io::CommandError, action: &Action, work: &WorkDir<'_>) -> anyhow::Error {
+    fn explain(
+        &self,
+        error: edgepair_host_io::CommandError,
+        action: &Action,
+        work: &WorkDir<'_>,
+    ) -> anyhow::Error {
         let kept = self.cache.path("failed.log");
         let log = match fs::copy(&work.log, &kept) {
             Ok(_) => format!("\n  the whole log: {}", kept.display()),
@@ -222,7 +241,10 @@ impl<'a> Engine<'a> {
     }
 }
 
-fn input_digests(step: &Step, output: impl Fn(&str, &str) -> Option<String>) -> Option<BTreeMap<String, String>> {
+fn input_digests(
+    step: &Step,
+    output: impl Fn(&str, &str) -> Option<String>,
+) -> Option<BTreeMap<String, String>> {
     step.inputs
         .iter()
         .map(|input| {
@@ -307,7 +329,9 @@ pub fn digest_of_folder(dir: &Path) -> anyhow::Result<String> {
     let mut lines = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(&folder).with_context(|| format!("cannot read the folder {}", folder.display()))? {
+        for entry in
+            fs::read_dir(&folder).with_context(|| format!("cannot read the folder {}", folder.display()))?
+        {
             let entry = entry?;
             let path = entry.path();
             let kind = entry.file_type()?;
@@ -320,7 +344,8 @@ pub fn digest_of_folder(dir: &Path) -> anyhow::Result<String> {
             } else {
                 // Only the bit that a version control system keeps: the rest depends on the user's umask.
                 let executable = entry.metadata()?.permissions().mode() & 0o100 != 0;
-                let sum = digest::of_file(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let sum =
+                    digest::of_file(&path).with_context(|| format!("cannot read {}", path.display()))?;
                 lines.push(format!("{name} {executable} {sum}"));
             }
         }

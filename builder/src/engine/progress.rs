@@ -53,7 +53,8 @@ impl Progress {
     pub fn start(&self, name: &str, title: &str, why: &str) -> Running<'_> {
         let line = format!("{name:<10} {title} ({why})");
         let bar = self.bars.as_ref().map(|bars| {
-            let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
             let bar = bars.add(ProgressBar::new_spinner().with_style(style).with_message(line.clone()));
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
@@ -68,7 +69,11 @@ impl Progress {
 impl Running<'_> {
     /// The step is done; its size is that of its outputs.
     pub fn done(self, dir: &Path, outputs: &[&str]) {
-        let bytes: u64 = outputs.iter().filter_map(|name| std::fs::metadata(dir.join(name)).ok()).map(|data| data.len()).sum();
+        let bytes: u64 = outputs
+            .iter()
+            .filter_map(|name| std::fs::metadata(dir.join(name)).ok())
+            .map(|data| data.len())
+            .sum();
         self.finish(&size::show(bytes));
     }
 
@@ -77,7 +82,11 @@ impl Running<'_> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        self.progress.say(&format!("{:<10} done in {:.1} s, {remark}", self.name, self.started.elapsed().as_secs_f32()));
+        self.progress.say(&format!(
+            "{:<10} done in {:.1} s, {remark}",
+            self.name,
+            self.started.elapsed().as_secs_f32()
+        ));
     }
 }
 
@@ -97,21 +106,52 @@ pub fn hint(tail: &str) -> Option<&'static str> {
             "the suite does not have that package: correct its name in the definition, or add the archive area it is in to `components`",
         ),
         (
-            &["NO_PUBKEY", "is not signed", "couldn't be verified", "BADSIG", "Sub-process /usr/bin/sqv returned an error", "clearsigned file isn't valid"],
+            &[
+                "NO_PUBKEY",
+                "is not signed",
+                "couldn't be verified",
+                "BADSIG",
+                "Sub-process /usr/bin/sqv returned an error",
+                "clearsigned file isn't valid",
+            ],
             "the package archive's signature is not by a key of Debian: use another mirror; nothing from this one was used",
         ),
         (
-            &["Could not resolve", "Connection refused", "Could not connect", "Network is unreachable", "Connection timed out", "Temporary failure resolving"],
+            &[
+                "Could not resolve",
+                "Connection refused",
+                "Could not connect",
+                "Network is unreachable",
+                "Connection timed out",
+                "Temporary failure resolving",
+            ],
             "the package mirror cannot be reached: check the network, or set `mirrors` in the definition to one that can",
         ),
-        (&["No space left on device"], "the disk is full: free space, or set EDGEPAIR_CACHE to a folder with 10 GB free; `edgepair cache prune` removes old results"),
         (
-            &["write failed (No such file or directory) /proc/self/uid_map", "newuidmap", "unshare failed: Operation not permitted", "no line matching user"],
+            &["No space left on device"],
+            "the disk is full: free space, or set EDGEPAIR_CACHE to a folder with 10 GB free; `edgepair cache prune` removes old results",
+        ),
+        (
+            &[
+                "write failed (No such file or directory) /proc/self/uid_map",
+                "newuidmap",
+                "unshare failed: Operation not permitted",
+                "no line matching user",
+            ],
             "an ordinary user needs user namespaces and subordinate ids: `edgepair doctor --fix` sets them up",
         ),
-        (&["Hash Sum mismatch", "File has unexpected size"], "the mirror is being updated or is broken: try again, or use another mirror"),
-        (&["cannot find -l", "linker `cc` not found"], "the compiler tree is incomplete: `edgepair cache prune --tools` and build again"),
-        (&["does not have a Release file", "404  Not Found"], "the mirror does not have that suite: check `suite` and `mirrors`"),
+        (
+            &["Hash Sum mismatch", "File has unexpected size"],
+            "the mirror is being updated or is broken: try again, or use another mirror",
+        ),
+        (
+            &["cannot find -l", "linker `cc` not found"],
+            "the compiler tree is incomplete: `edgepair cache prune --tools` and build again",
+        ),
+        (
+            &["does not have a Release file", "404  Not Found"],
+            "the mirror does not have that suite: check `suite` and `mirrors`",
+        ),
     ];
     table.into_iter().find(|(marks, _)| marks.iter().any(|mark| tail.contains(mark))).map(|(_, fix)| fix)
 }

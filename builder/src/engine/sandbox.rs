@@ -69,7 +69,13 @@ impl Sandbox {
     /// The host's call that runs `argv` inside.
     ///
     /// `network` leaves the host's network in place, for the two steps that download; the others get an empty one.
-    pub fn wrap(&self, argv: &[String], env: &[(String, String)], mounts: &[Mount], network: bool) -> Invocation {
+    pub fn wrap(
+        &self,
+        argv: &[String],
+        env: &[(String, String)],
+        mounts: &[Mount],
+        network: bool,
+    ) -> Invocation {
         let mut call = Invocation::new("unshare");
         if !nix::unistd::geteuid().is_root() {
             call = call.args(["--user", "--map-root-user", "--map-auto"]);
@@ -80,9 +86,14 @@ impl Sandbox {
         }
         call = call.args(["--", "sh", "-ec", ENTER, "enter"]).arg(text(&self.tools));
         for mount in mounts {
-            call = call.args([if mount.writable { "rw" } else { "ro" }.to_owned(), text(&mount.source), mount.target.clone()]);
+            call = call.args([
+                if mount.writable { "rw" } else { "ro" }.to_owned(),
+                text(&mount.source),
+                mount.target.clone(),
+            ]);
         }
-        call = call.args(["--", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "LC_ALL=C.UTF-8", "TZ=UTC"]);
+        call =
+            call.args(["--", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "LC_ALL=C.UTF-8", "TZ=UTC"]);
         call = call.args(env.iter().map(|(key, value)| format!("{key}={value}")));
         call.args(argv.iter().cloned())
     }

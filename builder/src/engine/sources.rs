@@ -37,13 +37,19 @@ pub fn lines(definition: &Definition, host: impl Fn() -> Vec<(String, String)>) 
 pub fn of_host() -> Vec<(String, String)> {
     let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     let os_release = read(Path::new("/etc/os-release"));
-    let code_name = os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or_default().to_owned();
+    let code_name = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .unwrap_or_default()
+        .to_owned();
     let is_debian = os_release.lines().any(|line| line == "ID=debian");
     if !is_debian || code_name.is_empty() {
         return Vec::new();
     }
     let mut entries = parse_one_line(&read(Path::new("/etc/apt/sources.list")));
-    let listed = std::fs::read_dir("/etc/apt/sources.list.d").map(|dir| dir.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    let listed = std::fs::read_dir("/etc/apt/sources.list.d")
+        .map(|dir| dir.flatten().collect::<Vec<_>>())
+        .unwrap_or_default();
     let mut paths: Vec<_> = listed.into_iter().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
@@ -92,7 +98,9 @@ fn parse_deb822(text: &str) -> Vec<(String, String)> {
                 .map(|value| value.split_whitespace().map(str::to_owned).collect())
                 .unwrap_or_default()
         };
-        if !field("Types").iter().any(|kind| kind == "deb") || field("Enabled").iter().any(|value| value == "no") {
+        if !field("Types").iter().any(|kind| kind == "deb")
+            || field("Enabled").iter().any(|value| value == "no")
+        {
             continue;
         }
         for uri in field("URIs") {

@@ -112,9 +112,12 @@ impl Action {
     pub fn line(&self) -> String {
         match self {
             Self::Run { argv, env, stdout } => {
-                let env: String =
-                    env.iter().map(|(key, value)| format!("{key}={} ", edgepair_host_io::command::shell_quote(value))).collect();
-                let argv: Vec<String> = argv.iter().map(|word| edgepair_host_io::command::shell_quote(word)).collect();
+                let env: String = env
+                    .iter()
+                    .map(|(key, value)| format!("{key}={} ", edgepair_host_io::command::shell_quote(value)))
+                    .collect();
+                let argv: Vec<String> =
+                    argv.iter().map(|word| edgepair_host_io::command::shell_quote(word)).collect();
                 let stdout = stdout.as_ref().map_or(String::new(), |file| format!(" > {file}"));
                 format!("{env}{}{stdout}", argv.join(" "))
             }

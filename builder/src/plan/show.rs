@@ -10,13 +10,36 @@ use std::fmt::Write as _;
 pub fn show(plan: &Plan, steps: &[Step], verdicts: Option<&[(&'static str, String)]>) -> String {
     let (definition, board) = (&plan.definition, &plan.board);
     let mut text = String::new();
-    let _ = writeln!(text, "image      {} {} for {} ({})", definition.name.value, definition.version.value, board.name, board.description);
-    let _ = writeln!(text, "from       {}", definition.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "));
-    let _ = writeln!(text, "suite      {} {}, {}", definition.suite.value, board.architecture.debian, definition.components.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(" "));
+    let _ = writeln!(
+        text,
+        "image      {} {} for {} ({})",
+        definition.name.value, definition.version.value, board.name, board.description
+    );
+    let _ = writeln!(
+        text,
+        "from       {}",
+        definition.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+    );
+    let _ = writeln!(
+        text,
+        "suite      {} {}, {}",
+        definition.suite.value,
+        board.architecture.debian,
+        definition.components.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(" ")
+    );
     let _ = writeln!(text, "packages   {}", packages::wanted(definition, board).join(" "));
     let _ = writeln!(text, "kernel     {}", uki::arguments(definition, board));
-    let _ = writeln!(text, "disk       {} image\n{}", crate::definition::size::show(disk::image_size(definition)), disk::table(definition).trim_end());
-    let _ = writeln!(text, "outputs    {}.img.zst .bmap .uki.efi .packages, manifest.json, SHA256SUMS", output::stem(definition, board));
+    let _ = writeln!(
+        text,
+        "disk       {} image\n{}",
+        crate::definition::size::show(disk::image_size(definition)),
+        disk::table(definition).trim_end()
+    );
+    let _ = writeln!(
+        text,
+        "outputs    {}.img.zst .bmap .uki.efi .packages, manifest.json, SHA256SUMS",
+        output::stem(definition, board)
+    );
 
     let _ = writeln!(text, "\nstep tools: Tools tree\n  {}", line(&plan.tools.argv()));
     let _ = writeln!(text, "\nstep packages: Packages from the archive (in the tools tree, with network)");
@@ -25,7 +48,9 @@ pub fn show(plan: &Plan, steps: &[Step], verdicts: Option<&[(&'static str, Strin
     }
     for step in steps {
         let _ = writeln!(text, "\nstep {}: {}", step.name, step.title);
-        if let Some((_, verdict)) = verdicts.and_then(|verdicts| verdicts.iter().find(|(name, _)| *name == step.name)) {
+        if let Some((_, verdict)) =
+            verdicts.and_then(|verdicts| verdicts.iter().find(|(name, _)| *name == step.name))
+        {
             let _ = writeln!(text, "  cache: {verdict}");
         }
         let inputs: Vec<String> = step

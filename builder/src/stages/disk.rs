@@ -19,7 +19,12 @@ const GPT_RESERVE: u64 = 2 << 20;
 /// Size of the disk image in bytes.
 pub fn image_size(definition: &Definition) -> u64 {
     let disk = &definition.disk;
-    disk.esp.value + disk.seed.value + disk.root_a.value + disk.root_b.value + 2 * disk.verity.value + GPT_RESERVE
+    disk.esp.value
+        + disk.seed.value
+        + disk.root_a.value
+        + disk.root_b.value
+        + 2 * disk.verity.value
+        + GPT_RESERVE
 }
 
 /// systemd-repart definitions, `@…@` standing for what follows from the root hash.
@@ -29,22 +34,50 @@ fn repart(definition: &Definition, board: &Board) -> Vec<(String, String)> {
     let sized = |size: u64| format!("SizeMinBytes={size}\nSizeMaxBytes={size}\n");
     let slot = |slot: Slot, root_size: u64, content: [&str; 2]| {
         [
-            format!("[Partition]\nType={root}\nLabel={}\n{}{}", slot.root_label(), sized(root_size), content[0]),
-            format!("[Partition]\nType={verity}\nLabel={}\n{}{}", slot.verity_label(), sized(disk.verity.value), content[1]),
+            format!(
+                "[Partition]\nType={root}\nLabel={}\n{}{}",
+                slot.root_label(),
+                sized(root_size),
+                content[0]
+            ),
+            format!(
+                "[Partition]\nType={verity}\nLabel={}\n{}{}",
+                slot.verity_label(),
+                sized(disk.verity.value),
+                content[1]
+            ),
         ]
     };
     let [root_a, verity_a] = slot(
         Slot::A,
         disk.root_a.value,
-        ["CopyBlocks=/in/root.erofs\nUUID=@root-uuid@\nReadOnly=yes\n", "CopyBlocks=/in/root.verity\nUUID=@verity-uuid@\nReadOnly=yes\n"],
+        [
+            "CopyBlocks=/in/root.erofs\nUUID=@root-uuid@\nReadOnly=yes\n",
+            "CopyBlocks=/in/root.verity\nUUID=@verity-uuid@\nReadOnly=yes\n",
+        ],
     );
     let [root_b, verity_b] = slot(Slot::B, disk.root_b.value, ["", ""]);
-    let esp = format!("[Partition]\nType=esp\nLabel={}\nFormat=vfat\nCopyFiles=/build/esp:/\n{}", partition::ESP, sized(disk.esp.value));
-    let seed = format!("[Partition]\nType={BASIC_DATA}\nLabel={}\nFormat=vfat\nCopyFiles=/build/seed:/\n{}", partition::SEED, sized(disk.seed.value));
-    [("10-esp", esp), ("20-seed", seed), ("30-root-a", root_a), ("40-verity-a", verity_a), ("50-root-b", root_b), ("60-verity-b", verity_b)]
-        .into_iter()
-        .map(|(name, text)| (format!("repart.d/{name}.conf"), text))
-        .collect()
+    let esp = format!(
+        "[Partition]\nType=esp\nLabel={}\nFormat=vfat\nCopyFiles=/build/esp:/\n{}",
+        partition::ESP,
+        sized(disk.esp.value)
+    );
+    let seed = format!(
+        "[Partition]\nType={BASIC_DATA}\nLabel={}\nFormat=vfat\nCopyFiles=/build/seed:/\n{}",
+        partition::SEED,
+        sized(disk.seed.value)
+    );
+    [
+        ("10-esp", esp),
+        ("20-seed", seed),
+        ("30-root-a", root_a),
+        ("40-verity-a", verity_a),
+        ("50-root-b", root_b),
+        ("60-verity-b", verity_b),
+    ]
+    .into_iter()
+    .map(|(name, text)| (format!("repart.d/{name}.conf"), text))
+    .collect()
 }
 
 /// What a person finds on the seed partition of a fresh image.
@@ -69,20 +102,35 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
         uki_dir = boot::UKI_DIR,
         epoch = definition.epoch.value
     );
-    let disk_seed = uuid_of(&format!("disk {} {} {}", definition.name.value, definition.version.value, board.name));
+    let disk_seed =
+        uuid_of(&format!("disk {} {} {}", definition.name.value, definition.version.value, board.name));
     let size = image_size(definition).to_string();
     let mut actions = vec![
-        Action::native("puts the partition UUIDs that follow from the root hash into repart.d (1)", fill_in_uuids),
+        Action::native(
+            "puts the partition UUIDs that follow from the root hash into repart.d (1)",
+            fill_in_uuids,
+        ),
         Action::run(["sh", "-c", &lay_out]),
     ];
     let mut empty = vec!["--empty=create".to_owned(), format!("--size={size}")];
     if let Some(script) = fixed_partitions(definition, &disk_seed) {
         files.push(("fixed.sfdisk".into(), script));
-        actions.push(Action::run(["sh", "-c", &format!("truncate -s {size} disk.img && sfdisk --quiet disk.img < fixed.sfdisk")]));
+        actions.push(Action::run([
+            "sh",
+            "-c",
+            &format!("truncate -s {size} disk.img && sfdisk --quiet disk.img < fixed.sfdisk"),
+        ]));
         empty = vec!["--empty=refuse".to_owned()];
     }
-    let repart = ["systemd-repart", "--offline=yes", "--dry-run=no"].map(str::to_owned).into_iter().chain(empty);
-    let rest = [&format!("--seed={disk_seed}"), "--definitions=/build/repart.d", "--no-pager", "--json=short", "/build/disk.img"];
+    let repart =
+        ["systemd-repart", "--offline=yes", "--dry-run=no"].map(str::to_owned).into_iter().chain(empty);
+    let rest = [
+        &format!("--seed={disk_seed}"),
+        "--definitions=/build/repart.d",
+        "--no-pager",
+        "--json=short",
+        "/build/disk.img",
+    ];
     actions.push(
         Action::run(repart.chain(rest.map(str::to_owned)))
             .env("SOURCE_DATE_EPOCH", definition.epoch.value.to_string())

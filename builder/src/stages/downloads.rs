@@ -15,15 +15,32 @@ pub fn step(definition: &Definition) -> Step {
     for (index, download) in definition.downloads.iter().enumerate() {
         let file = format!("download-{index}");
         actions.push(Action::run([
-            "curl", "--fail", "--location", "--silent", "--show-error", "--proto", "=https,http", "--retry", "2", "--output", &file, &download.url.value,
+            "curl",
+            "--fail",
+            "--location",
+            "--silent",
+            "--show-error",
+            "--proto",
+            "=https,http",
+            "--retry",
+            "2",
+            "--output",
+            &file,
+            &download.url.value,
         ]));
-        wanted.push((file, download.sha256.value.to_lowercase(), download.path.value.clone(), download.url.value.clone()));
+        wanted.push((
+            file,
+            download.sha256.value.to_lowercase(),
+            download.path.value.clone(),
+            download.url.value.clone(),
+        ));
     }
     let epoch = u64::try_from(definition.epoch.value).unwrap_or(0);
     let sums: Vec<String> = wanted.iter().map(|(_, sum, path, _)| format!("{path}={sum}")).collect();
-    actions.push(Action::native(format!("checks digests and writes downloads.tar ({})", sums.join(" ")), move |dir| {
-        write_tar(dir, &wanted, epoch)
-    }));
+    actions.push(Action::native(
+        format!("checks digests and writes downloads.tar ({})", sums.join(" ")),
+        move |dir| write_tar(dir, &wanted, epoch),
+    ));
     Step {
         name: "downloads",
         title: format!("Downloads ({})", definition.downloads.len()),
@@ -47,7 +64,15 @@ fn write_tar(dir: &StepDir, wanted: &[(String, String, String, String)], epoch: 
                  to do: find out why it changed; nothing of it was used. Correct `sha256` only if the new file is the right one"
             );
         }
-        append(&mut archive, tar::EntryType::Regular, path.trim_start_matches('/'), 0o644, epoch, &bytes, None)?;
+        append(
+            &mut archive,
+            tar::EntryType::Regular,
+            path.trim_start_matches('/'),
+            0o644,
+            epoch,
+            &bytes,
+            None,
+        )?;
     }
     archive.into_inner()?.flush()?;
     super::root::cut_end_of_archive(&dir.file("downloads.tar"))

@@ -11,10 +11,12 @@ const MODULES: &str = "systemd systemd-initrd systemd-veritysetup dm base fs-lib
                        dracut-systemd systemd-udevd systemd-journald systemd-tmpfiles systemd-sysctl systemd-modules-load";
 
 /// Drivers that every board needs: what the root and the state partition consist of.
-const DRIVERS: &[&str] = &["dm_verity", "erofs", "overlay", "ext4", "vfat", "nls_ascii", "nls_cp437", "crc32c_generic"];
+const DRIVERS: &[&str] =
+    &["dm_verity", "erofs", "overlay", "ext4", "vfat", "nls_ascii", "nls_cp437", "crc32c_generic"];
 
 /// Programs that node-init runs before the root is switched to.
-const PROGRAMS: &str = "/usr/lib/edgepair/node-init systemd-repart mkfs.ext4 e2fsck resize2fs sfdisk mount umount";
+const PROGRAMS: &str =
+    "/usr/lib/edgepair/node-init systemd-repart mkfs.ext4 e2fsck resize2fs sfdisk mount umount";
 
 /// Plans the step. `overlay` is the folder that is laid over the initrd.
 ///

@@ -20,18 +20,25 @@ use std::path::{Path, PathBuf};
 /// When they cannot be found.
 pub fn workspace() -> anyhow::Result<PathBuf> {
     let start = std::env::var_os("EDGEPAIR_SOURCE").map(PathBuf::from);
-    let candidates = start.into_iter().chain(std::env::current_dir().ok()).chain([PathBuf::from(env!("CARGO_MANIFEST_DIR"))]);
+    let candidates = start
+        .into_iter()
+        .chain(std::env::current_dir().ok())
+        .chain([PathBuf::from(env!("CARGO_MANIFEST_DIR"))]);
     for candidate in candidates {
         let found = candidate.ancestors().find(|dir| dir.join("node-init/Cargo.toml").is_file());
         if let Some(dir) = found {
             return Ok(dir.to_owned());
         }
     }
-    bail!("the sources of node-init are not found: run edgepair in its checkout, or set EDGEPAIR_SOURCE to it")
+    bail!(
+        "the sources of node-init are not found: run edgepair in its checkout, or set EDGEPAIR_SOURCE to it"
+    )
 }
 
 fn cargo_home() -> Option<PathBuf> {
-    std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
+    std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
 }
 
 /// Downloads the crates that node-init needs, with the host's cargo.
@@ -42,7 +49,9 @@ pub fn fetch(workspace: &Path, board: &Board) -> anyhow::Result<()> {
     let call = Invocation::new("cargo")
         .args(["fetch", "--locked", "--quiet", "--target", &board.architecture.rust_target])
         .cwd(workspace);
-    HostRunner.run(&call).context("the crates of node-init cannot be downloaded: is cargo installed and the crate registry reachable?")?;
+    HostRunner.run(&call).context(
+        "the crates of node-init cannot be downloaded: is cargo installed and the crate registry reachable?",
+    )?;
     Ok(())
 }
 
@@ -77,8 +86,19 @@ pub fn step(definition: &Definition, board: &Board, cache: &Cache, workspace: &P
     let prepare = "mkdir -p src && cp -r /in/libs /in/node-init src/ && cp /in/Cargo.lock src/ && \
                    sed -e 's/^members = .*/members = [\"node-init\", \"libs\\/*\"]/' -e '/^default-members/d' /in/Cargo.toml > src/Cargo.toml";
     let mut build = Action::run([
-        "cargo", "build", "--offline", "--release", "--quiet", "--package", "node-init", "--target", &architecture.rust_target,
-        "--manifest-path", "/build/src/Cargo.toml", "--target-dir", "/cargo/target",
+        "cargo",
+        "build",
+        "--offline",
+        "--release",
+        "--quiet",
+        "--package",
+        "node-init",
+        "--target",
+        &architecture.rust_target,
+        "--manifest-path",
+        "/build/src/Cargo.toml",
+        "--target-dir",
+        "/cargo/target",
     ])
     .env("CARGO_HOME", "/cargo/home")
     .env("SOURCE_DATE_EPOCH", definition.epoch.value.to_string())
@@ -97,7 +117,11 @@ pub fn step(definition: &Definition, board: &Board, cache: &Cache, workspace: &P
         actions: vec![
             Action::run(["sh", "-c", prepare]),
             build,
-            Action::run(["cp", &format!("/cargo/target/{}/release/node-init", architecture.rust_target), "node-init"]),
+            Action::run([
+                "cp",
+                &format!("/cargo/target/{}/release/node-init", architecture.rust_target),
+                "node-init",
+            ]),
         ],
         outputs: vec!["node-init"],
         network: false,

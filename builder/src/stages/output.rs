@@ -99,11 +99,17 @@ pub fn write(
     ];
     let files: Vec<PathBuf> = names.iter().map(|name| out.join(name)).collect();
     let stamp = out.join(format!(".{stem}.key"));
-    if fs::read_to_string(&stamp).is_ok_and(|text| text == parts.disk.key) && files.iter().all(|file| file.exists()) {
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == parts.disk.key)
+        && files.iter().all(|file| file.exists())
+    {
         return Ok(Written { image: files[0].clone(), files, unchanged: true });
     }
     let _ = fs::remove_file(&stamp);
-    let running = progress.start("output", &format!("Files in {}", out.display()), if parts.disk.cached { "not in this folder yet" } else { "new image" });
+    let running = progress.start(
+        "output",
+        &format!("Files in {}", out.display()),
+        if parts.disk.cached { "not in this folder yet" } else { "new image" },
+    );
     let disk = parts.disk.dir.join("disk.img");
     let staged: Vec<PathBuf> = files.iter().map(|file| atomic::temporary_name(file)).collect();
     let result = (|| -> anyhow::Result<()> {
@@ -169,10 +175,16 @@ fn manifest(
 
 /// What of systemd-repart's report is about the disk and not about the machine that wrote it.
 fn partition_table(report: &str) -> anyhow::Result<serde_json::Value> {
-    let rows: Vec<serde_json::Value> = serde_json::from_str(report).context("systemd-repart's report is not JSON")?;
+    let rows: Vec<serde_json::Value> =
+        serde_json::from_str(report).context("systemd-repart's report is not JSON")?;
     let kept = rows.into_iter().map(|row| {
         let fields = ["label", "type", "uuid", "partno", "offset", "raw_size"];
-        serde_json::Value::Object(fields.iter().map(|name| ((*name).to_owned(), row.get(name).cloned().unwrap_or_default())).collect())
+        serde_json::Value::Object(
+            fields
+                .iter()
+                .map(|name| ((*name).to_owned(), row.get(name).cloned().unwrap_or_default()))
+                .collect(),
+        )
     });
     Ok(kept.collect())
 }
@@ -181,7 +193,9 @@ fn partition_table(report: &str) -> anyhow::Result<serde_json::Value> {
 fn compress(disk: &Path, target: &Path) -> anyhow::Result<String> {
     let mut encoder = zstd::Encoder::new(File::create(target)?, LEVEL)?;
     // With at least one worker the result does not depend on how many there are; without any it differs.
-    encoder.multithread(std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)))?;
+    encoder.multithread(
+        std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
+    )?;
     encoder.include_checksum(true)?;
     encoder.set_pledged_src_size(Some(fs::metadata(disk)?.len()))?;
     let map = BlockMap::of(BufReader::with_capacity(1 << 20, File::open(disk)?), &mut encoder)?;

@@ -31,14 +31,23 @@ pub fn step(definition: &Definition, board: &Board) -> anyhow::Result<Step> {
     let mut names = Vec::new();
     for (index, overlay) in definition.overlays.iter().enumerate() {
         let name = format!("overlay-{index}");
-        inputs.push(Input::Host { name: name.clone(), path: overlay.value.clone(), digest: digest_of_folder(&overlay.value)? });
+        inputs.push(Input::Host {
+            name: name.clone(),
+            path: overlay.value.clone(),
+            digest: digest_of_folder(&overlay.value)?,
+        });
         names.push(name);
     }
     let image_info = image_info(definition, board);
     let units = unit_list(definition);
     let enabled: Vec<String> = definition.enabled_units.iter().map(|unit| unit.value.clone()).collect();
     let epoch = u64::try_from(definition.epoch.value).unwrap_or(0);
-    let files = vec![("image".to_owned(), image_info), ("units".to_owned(), units), ("enabled".to_owned(), enabled.join("\n"))];
+    let files = vec![
+        ("image".to_owned(), image_info),
+        ("units".to_owned(), units),
+        ("enabled".to_owned(), enabled.join("\n")),
+        ("consoles".to_owned(), board.consoles.join("\n")),
+    ];
     Ok(Step {
         name: "overlay",
         title: format!("Overlays ({}) and node-init", definition.overlays.len()),
@@ -84,20 +93,38 @@ fn write_tar(dir: &StepDir, overlays: &[String], epoch: u64) -> anyhow::Result<(
     let node_init = dir.input("node-init")?.to_owned();
     entries.insert(relative(path::NODE_INIT), Entry::File { from: node_init, executable: true });
     entries.insert(relative(path::IMAGE_INFO), Entry::Text(fs::read_to_string(dir.file("image"))?));
-    entries.insert(format!("{}/units", relative(path::LIB)), Entry::Text(fs::read_to_string(dir.file("units"))?));
+    entries.insert(
+        format!("{}/units", relative(path::LIB)),
+        Entry::Text(fs::read_to_string(dir.file("units"))?),
+    );
+    for tty in fs::read_to_string(dir.file("consoles"))?.lines() {
+        let unit = format!("usr/lib/systemd/system/multi-user.target.wants/edgepair-console@{tty}.service");
+        entries.insert(unit, Entry::Link("../edgepair-console@.service".to_owned()));
+    }
     let enabled = fs::read_to_string(dir.file("enabled"))?;
     link_enabled_units(&enabled, &mut entries)?;
 
     let mut archive = tar::Builder::new(File::create(dir.file("overlay.tar"))?);
     let mut folders = std::collections::BTreeSet::new();
     for (name, entry) in &entries {
-        let mut parents: Vec<&Path> = Path::new(name).ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()).collect();
+        let mut parents: Vec<&Path> =
+            Path::new(name).ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()).collect();
         parents.reverse();
         for parent in parents {
             // Folders of the root tree keep their owner and mode: only those that no package has are written, and a
             // tar does not say which. Root's own folders are all 0755 here, so that is what a new one gets.
-            if folders.insert(parent.to_owned()) && !SPECIAL_MODES.contains(&parent.to_string_lossy().as_ref()) {
-                append(&mut archive, tar::EntryType::Directory, &parent.to_string_lossy(), 0o755, epoch, &[], None)?;
+            if folders.insert(parent.to_owned())
+                && !SPECIAL_MODES.contains(&parent.to_string_lossy().as_ref())
+            {
+                append(
+                    &mut archive,
+                    tar::EntryType::Directory,
+                    &parent.to_string_lossy(),
+                    0o755,
+                    epoch,
+                    &[],
+                    None,
+                )?;
             }
         }
         match entry {
@@ -106,8 +133,12 @@ fn write_tar(dir: &StepDir, overlays: &[String], epoch: u64) -> anyhow::Result<(
                 let mode = if *executable { 0o755 } else { 0o644 };
                 append(&mut archive, tar::EntryType::Regular, name, mode, epoch, &bytes, None)?;
             }
-            Entry::Text(text) => append(&mut archive, tar::EntryType::Regular, name, 0o644, epoch, text.as_bytes(), None)?,
-            Entry::Link(target) => append(&mut archive, tar::EntryType::Symlink, name, 0o777, epoch, &[], Some(target))?,
+            Entry::Text(text) => {
+                append(&mut archive, tar::EntryType::Regular, name, 0o644, epoch, text.as_bytes(), None)?
+            }
+            Entry::Link(target) => {
+                append(&mut archive, tar::EntryType::Symlink, name, 0o777, epoch, &[], Some(target))?
+            }
         }
     }
     archive.into_inner()?.flush()?;
@@ -144,7 +175,9 @@ pub(super) fn append(
 fn collect(folder: &Path, entries: &mut BTreeMap<String, Entry>) -> anyhow::Result<()> {
     let mut open = vec![folder.to_owned()];
     while let Some(current) = open.pop() {
-        for item in fs::read_dir(&current).with_context(|| format!("cannot read the overlay {}", current.display()))? {
+        for item in fs::read_dir(&current)
+            .with_context(|| format!("cannot read the overlay {}", current.display()))?
+        {
             let item = item?;
             let name = item.path().strip_prefix(folder)?.to_string_lossy().into_owned();
             let kind = item.file_type()?;
@@ -156,7 +189,10 @@ fn collect(folder: &Path, entries: &mut BTreeMap<String, Entry>) -> anyhow::Resu
                 let executable = item.metadata()?.permissions().mode() & 0o100 != 0;
                 entries.insert(name, Entry::File { from: item.path(), executable });
             } else {
-                bail!("{} is neither file, folder nor link; an overlay has only those", item.path().display());
+                bail!(
+                    "{} is neither file, folder nor link; an overlay has only those",
+                    item.path().display()
+                );
             }
         }
     }
@@ -168,13 +204,17 @@ fn collect(folder: &Path, entries: &mut BTreeMap<String, Entry>) -> anyhow::Resu
 fn link_enabled_units(enabled: &str, entries: &mut BTreeMap<String, Entry>) -> anyhow::Result<()> {
     let mut links = Vec::new();
     for unit in enabled.lines() {
-        let Some((_, Entry::File { from, .. })) =
-            entries.iter().find(|(name, _)| name.rsplit('/').next() == Some(unit) && name.contains("systemd/system/"))
+        let Some((_, Entry::File { from, .. })) = entries
+            .iter()
+            .find(|(name, _)| name.rsplit('/').next() == Some(unit) && name.contains("systemd/system/"))
         else {
             continue;
         };
         let text = fs::read_to_string(from)?;
-        let install = text.split("[Install]").nth(1).with_context(|| format!("{unit} is to be enabled but has no [Install] section"))?;
+        let install = text
+            .split("[Install]")
+            .nth(1)
+            .with_context(|| format!("{unit} is to be enabled but has no [Install] section"))?;
         for line in install.lines() {
             let Some((key, value)) = line.split_once('=') else { continue };
             let kind = match key.trim() {
@@ -210,24 +250,36 @@ mod tests {
         edgepair_host_io::atomic::write(&overlay.join("mine.service"), unit, 0o600).expect("write");
         let node_init = dir.path().join("bin");
         edgepair_host_io::atomic::write(&node_init, b"binary", 0o600).expect("write");
-        for (name, text) in [("image", "x"), ("units", "y"), ("enabled", "mine.service\nof-a-package.service")] {
+        for (name, text) in [
+            ("image", "x"),
+            ("units", "y"),
+            ("enabled", "mine.service\nof-a-package.service"),
+            ("consoles", "tty1"),
+        ] {
             edgepair_host_io::atomic::write(&dir.path().join(name), text.as_bytes(), 0o644).expect("write");
         }
         let inputs = BTreeMap::from([
             ("overlay-0".to_owned(), dir.path().join("overlay")),
             ("node-init".to_owned(), node_init),
         ]);
-        write_tar(&StepDir { dir: dir.path().to_owned(), inputs }, &["overlay-0".to_owned()], 42).expect("tar");
+        write_tar(&StepDir { dir: dir.path().to_owned(), inputs }, &["overlay-0".to_owned()], 42)
+            .expect("tar");
         let mut archive = tar::Archive::new(File::open(dir.path().join("overlay.tar")).expect("open"));
         let mut seen = Vec::new();
         for entry in archive.entries().expect("entries") {
             let entry = entry.expect("entry");
             let header = entry.header();
             assert_eq!((header.uid().ok(), header.mtime().ok()), (Some(0), Some(42)));
-            seen.push((entry.path().expect("path").to_string_lossy().into_owned(), header.mode().expect("mode")));
+            seen.push((
+                entry.path().expect("path").to_string_lossy().into_owned(),
+                header.mode().expect("mode"),
+            ));
         }
         assert!(seen.contains(&("./usr/lib/edgepair/node-init".to_owned(), 0o755)), "{seen:?}");
         assert!(seen.contains(&("./usr/lib/systemd/system/mine.service".to_owned(), 0o644)), "{seen:?}");
-        assert!(seen.iter().any(|(name, _)| name.ends_with("multi-user.target.wants/mine.service")), "{seen:?}");
+        assert!(
+            seen.iter().any(|(name, _)| name.ends_with("multi-user.target.wants/mine.service")),
+            "{seen:?}"
+        );
     }
 }

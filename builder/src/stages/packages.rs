@@ -49,15 +49,21 @@ impl Resolved {
     pub fn list(&self) -> String {
         self.packages
             .iter()
-            .map(|package| format!("{} {} {} {}\n", package.name, package.version, package.architecture, package.sha256))
+            .map(|package| {
+                format!("{} {} {} {}\n", package.name, package.version, package.architecture, package.sha256)
+            })
             .collect()
     }
 }
 
 /// All package names that a definition asks for, the board's included.
 pub fn wanted(definition: &Definition, board: &Board) -> Vec<String> {
-    let mut names: Vec<String> =
-        board.packages.iter().cloned().chain(definition.packages.iter().map(|name| name.value.clone())).collect();
+    let mut names: Vec<String> = board
+        .packages
+        .iter()
+        .cloned()
+        .chain(definition.packages.iter().map(|name| name.value.clone()))
+        .collect();
     names.sort();
     names.dedup();
     names
@@ -97,15 +103,26 @@ fn apt_config(architecture: &str) -> String {
 ///
 /// # Errors
 /// apt's words and what to do.
-pub fn resolve(definition: &Definition, board: &Board, cache: &Cache, sandbox: &Sandbox) -> anyhow::Result<Resolved> {
+pub fn resolve(
+    definition: &Definition,
+    board: &Board,
+    cache: &Cache,
+    sandbox: &Sandbox,
+) -> anyhow::Result<Resolved> {
     let architecture = &board.architecture.debian;
     let mut sources = sources::lines(definition, sources::of_host);
     if sources.is_empty() {
         sources = super::tools::sources_of(sandbox)?;
     }
     let sources = sources.join("\n") + "\n";
-    let apt = cache.path("apt").join(format!("{}-{architecture}-{}", definition.suite.value, &digest::of_bytes(&sources)[..12]));
-    for sub in ["state/lists/partial", "cache/archives/partial", "etc/preferences.d", "etc/apt.conf.d", "none"] {
+    let apt = cache.path("apt").join(format!(
+        "{}-{architecture}-{}",
+        definition.suite.value,
+        &digest::of_bytes(&sources)[..12]
+    ));
+    for sub in
+        ["state/lists/partial", "cache/archives/partial", "etc/preferences.d", "etc/apt.conf.d", "none"]
+    {
         fs::create_dir_all(apt.join(sub))?;
     }
     let name = apt.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -115,14 +132,23 @@ pub fn resolve(definition: &Definition, board: &Board, cache: &Cache, sandbox: &
     atomic::write(&apt.join("status"), b"", 0o644)?;
     let mut mounts = vec![Mount { source: apt.clone(), target: "/apt".into(), writable: true }];
     for (path, name) in definition.local_packages.iter().zip(local_names(definition)) {
-        mounts.push(Mount { source: fs::canonicalize(&path.value)?, target: format!("/in/local/{name}"), writable: false });
+        mounts.push(Mount {
+            source: fs::canonicalize(&path.value)?,
+            target: format!("/in/local/{name}"),
+            writable: false,
+        });
     }
     let env = [("APT_CONFIG".to_owned(), "/apt/apt.conf".to_owned())];
     let run = |argv: &[String]| {
         HostRunner.run(&sandbox.wrap(argv, &env, &mounts, true)).map_err(|error| {
             let shown: Vec<&str> = argv.iter().take(4).map(String::as_str).collect();
-            let fix = hint(error.tail()).unwrap_or("correct the package list or the mirror; the lines above are apt's own");
-            anyhow::anyhow!("packages cannot be resolved: `{} …` said:\n{}\n  to do: {fix}", shown.join(" "), error.tail())
+            let fix = hint(error.tail())
+                .unwrap_or("correct the package list or the mirror; the lines above are apt's own");
+            anyhow::anyhow!(
+                "packages cannot be resolved: `{} …` said:\n{}\n  to do: {fix}",
+                shown.join(" "),
+                error.tail()
+            )
         })
     };
     let commands = commands(definition, board);
@@ -137,7 +163,11 @@ pub fn resolve(definition: &Definition, board: &Board, cache: &Cache, sandbox: &
     packages.sort_by(|a, b| a.name.cmp(&b.name));
     packages.dedup_by(|a, b| a.name == b.name);
     if packages.len() != chosen.len() {
-        bail!("apt chose {} packages and described {} of them; run the build again", chosen.len(), packages.len());
+        bail!(
+            "apt chose {} packages and described {} of them; run the build again",
+            chosen.len(),
+            packages.len()
+        );
     }
     Ok(Resolved { packages, archives: apt.join("cache/archives") })
 }
@@ -183,7 +213,9 @@ mod tests {
 
     #[test]
     fn apts_answers_are_read() {
-        let chosen = parse_simulation("Reading…\nInst libc6 (2.41-12 Debian:13 [amd64]) []\nInst a [1] (1:2-3+b1 x)\nConf libc6 (2.41-12 x)\n");
+        let chosen = parse_simulation(
+            "Reading…\nInst libc6 (2.41-12 Debian:13 [amd64]) []\nInst a [1] (1:2-3+b1 x)\nConf libc6 (2.41-12 x)\n",
+        );
         assert_eq!(chosen.get("libc6").map(String::as_str), Some("2.41-12"));
         assert_eq!(chosen.get("a").map(String::as_str), Some("1:2-3+b1"));
         assert_eq!(chosen.len(), 2);

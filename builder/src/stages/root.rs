@@ -15,8 +15,11 @@ use std::path::Path;
 pub fn step(definition: &Definition, board: &Board, resolved: Option<&Resolved>) -> Step {
     let suite = &definition.suite.value;
     let epoch = definition.epoch.value.to_string();
-    let (count, list) = resolved.map_or((String::from("?"), String::new()), |all| (all.packages.len().to_string(), all.list()));
-    let names: String = resolved.map_or(String::new(), |all| all.packages.iter().map(|package| format!("{}\n", package.name)).collect());
+    let (count, list) = resolved
+        .map_or((String::from("?"), String::new()), |all| (all.packages.len().to_string(), all.list()));
+    let names: String = resolved.map_or(String::new(), |all| {
+        all.packages.iter().map(|package| format!("{}\n", package.name)).collect()
+    });
     let for_action = resolved.cloned();
     // mmdebstrap reads long lists only from its command line, so a shell puts the file's names there.
     let mut mmdebstrap = format!(
@@ -43,9 +46,10 @@ pub fn step(definition: &Definition, board: &Board, resolved: Option<&Resolved>)
             ("hooks/customize".into(), customize_hook(definition, board)),
         ],
         actions: vec![
-            Action::native("gathers the packages in a local repository, each checked against its SHA-256", move |dir| {
-                local_repository(dir, for_action.as_ref())
-            }),
+            Action::native(
+                "gathers the packages in a local repository, each checked against its SHA-256",
+                move |dir| local_repository(dir, for_action.as_ref()),
+            ),
             Action::run(["mkdir", "tmp"]),
             Action::run(["sh", "-c", &mmdebstrap])
                 .env("SOURCE_DATE_EPOCH", epoch)
@@ -54,9 +58,10 @@ pub fn step(definition: &Definition, board: &Board, resolved: Option<&Resolved>)
                 // The initrd is made by its own step; Debian's hooks would build one for a machine that is not this.
                 .env("INITRD", "No")
                 .env("DEBIAN_FRONTEND", "noninteractive"),
-            Action::native("cuts the end-of-archive blocks off root.tar, so that overlays can follow (1)", |dir| {
-                cut_end_of_archive(&dir.file("root.tar"))
-            }),
+            Action::native(
+                "cuts the end-of-archive blocks off root.tar, so that overlays can follow (1)",
+                |dir| cut_end_of_archive(&dir.file("root.tar")),
+            ),
         ],
         outputs: vec!["root.tar", "vmlinuz", "kernel-version", "dpkg-status"],
         network: false,
@@ -96,7 +101,12 @@ fn customize_hook(definition: &Definition, board: &Board) -> String {
          cp \"$root/var/lib/dpkg/status\" /build/dpkg-status\n\
          cd \"$root\"\n",
     );
-    for path in definition.removes.iter().map(|path| path.value.as_str()).chain(board.removes.iter().map(String::as_str)) {
+    for path in definition
+        .removes
+        .iter()
+        .map(|path| path.value.as_str())
+        .chain(board.removes.iter().map(String::as_str))
+    {
         // Unquoted on purpose: these are shell patterns, kept inside the tree by their leading dot.
         let _ = writeln!(hook, "rm -rf .{path}");
     }
@@ -112,7 +122,8 @@ fn local_repository(dir: &StepDir, resolved: Option<&Resolved>) -> anyhow::Resul
     let mut index = String::new();
     for package in &resolved.packages {
         let archive = resolved.archives.join(package.archive_name());
-        let sum = digest::of_file(&archive).with_context(|| format!("{} is not in the download folder", archive.display()))?;
+        let sum = digest::of_file(&archive)
+            .with_context(|| format!("{} is not in the download folder", archive.display()))?;
         if sum != package.sha256 {
             fs::remove_file(&archive)?;
             bail!(

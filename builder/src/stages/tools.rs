@@ -17,14 +17,40 @@ use std::path::Path;
 /// Programs of every build, by what they are for.
 const PACKAGES: &[&str] = &[
     // packages and root tree
-    "mmdebstrap", "apt-utils", "debian-archive-keyring", "ca-certificates", "curl", "zstd",
+    "mmdebstrap",
+    "apt-utils",
+    "debian-archive-keyring",
+    "ca-certificates",
+    "curl",
+    "zstd",
     // file systems, disk image, boot files
-    "erofs-utils", "cryptsetup-bin", "dosfstools", "mtools", "e2fsprogs", "fdisk", "systemd-repart",
-    "systemd-ukify", "systemd-boot-efi", "sbsigntool", "libfaketime", "python3-virt-firmware", "bmap-tools",
+    "erofs-utils",
+    "cryptsetup-bin",
+    "dosfstools",
+    "mtools",
+    "e2fsprogs",
+    "fdisk",
+    "systemd-repart",
+    "systemd-ukify",
+    "systemd-boot-efi",
+    "sbsigntool",
+    "libfaketime",
+    "python3-virt-firmware",
+    "bmap-tools",
     // initrd
-    "dracut-core", "systemd-sysv", "systemd-cryptsetup", "kmod", "cpio", "udev", "binutils",
+    "dracut-core",
+    "systemd-sysv",
+    "systemd-cryptsetup",
+    "kmod",
+    "cpio",
+    "udev",
+    "binutils",
     // node-init
-    "rustc", "cargo", "gcc", "libc6-dev", "pkgconf",
+    "rustc",
+    "cargo",
+    "gcc",
+    "libc6-dev",
+    "pkgconf",
     // the lab
     "qemu-utils",
 ];
@@ -68,13 +94,17 @@ impl ToolsPlan {
 
     /// The mmdebstrap call; `-` is standard output.
     pub fn argv(&self) -> Vec<String> {
-        let mut argv: Vec<String> = ["mmdebstrap", "--variant=minbase", "--format=tar"].map(str::to_owned).to_vec();
+        let mut argv: Vec<String> =
+            ["mmdebstrap", "--variant=minbase", "--format=tar"].map(str::to_owned).to_vec();
         argv.push(format!("--include={}", self.packages.join(",")));
         if let Some(foreign) = &self.foreign {
             argv.push(format!("--architectures={},{foreign}", host_architecture()));
         }
         argv.push(format!("--keyring={KEYRING}"));
-        argv.extend(["--aptopt=APT::Install-Recommends \"false\"", "--aptopt=Acquire::Retries \"3\""].map(str::to_owned));
+        argv.extend(
+            ["--aptopt=APT::Install-Recommends \"false\"", "--aptopt=Acquire::Retries \"3\""]
+                .map(str::to_owned),
+        );
         for path in ["doc", "man", "info", "locale", "lintian"] {
             argv.push(format!("--dpkgopt=path-exclude=/usr/share/{path}/*"));
         }
@@ -86,7 +116,13 @@ impl ToolsPlan {
 
     fn key(&self) -> String {
         let foreign = self.foreign.as_deref().unwrap_or("");
-        digest::of_bytes(format!("1 {} {} {foreign} {}", self.suite, host_architecture(), self.packages.join(" ")))[..16].to_owned()
+        digest::of_bytes(format!(
+            "1 {} {} {foreign} {}",
+            self.suite,
+            host_architecture(),
+            self.packages.join(" ")
+        ))[..16]
+            .to_owned()
     }
 
     /// The sandbox, if the tree is already there.
@@ -105,7 +141,11 @@ impl ToolsPlan {
         if let Some(sandbox) = self.existing(cache) {
             return Ok(sandbox);
         }
-        let running = progress.start("tools", &format!("Tools tree of {} from {} packages and what they need", self.suite, self.packages.len()), "never built before");
+        let running = progress.start(
+            "tools",
+            &format!("Tools tree of {} from {} packages and what they need", self.suite, self.packages.len()),
+            "never built before",
+        );
         let folder = cache.path("tools");
         for entry in fs::read_dir(&folder)?.flatten() {
             // The lock is held: whoever began this tree is gone.
@@ -131,12 +171,16 @@ impl ToolsPlan {
 
     fn unpack(&self, staged: &Path) -> anyhow::Result<()> {
         // Owners are dropped: the tree belongs to whoever builds, and inside the sandbox that is root.
-        let script = "set -o pipefail; dir=$1; shift; \"$@\" | tar -x --no-same-owner --exclude='./dev/*' -C \"$dir\"";
+        let script =
+            "set -o pipefail; dir=$1; shift; \"$@\" | tar -x --no-same-owner --exclude='./dev/*' -C \"$dir\"";
         let mut argv: Vec<String> = ["-c", script, "tools"].map(str::to_owned).to_vec();
         argv.push(staged.to_string_lossy().into_owned());
         argv.extend(self.argv());
-        let call = Invocation::new("bash").args(argv).env("TMPDIR", staged.parent().unwrap_or(staged).to_string_lossy());
-        let call = if nix::unistd::geteuid().is_root() { call } else { Invocation { env: Vec::new(), ..call } };
+        let call = Invocation::new("bash")
+            .args(argv)
+            .env("TMPDIR", staged.parent().unwrap_or(staged).to_string_lossy());
+        let call =
+            if nix::unistd::geteuid().is_root() { call } else { Invocation { env: Vec::new(), ..call } };
         match HostRunner.run(&call) {
             Ok(_) => Ok(()),
             Err(error) => {
@@ -153,6 +197,7 @@ impl ToolsPlan {
 /// When the tree has none.
 pub fn sources_of(sandbox: &Sandbox) -> anyhow::Result<Vec<String>> {
     let path = sandbox.tools.join("etc/apt/sources.list");
-    let text = fs::read_to_string(&path).with_context(|| format!("the tools tree has no {}", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("the tools tree has no {}", path.display()))?;
     Ok(text.lines().filter(|line| line.starts_with("deb ")).map(str::to_owned).collect())
 }

@@ -48,22 +48,29 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
         ],
         files: vec![("os-release".into(), os_release), ("arguments".into(), arguments)],
         actions: vec![
-            Action::native("writes cmdline: root=/dev/mapper/root roothash=… and the arguments (1)", |dir| {
-                let hash = dir.input_text("root-hash")?;
-                let arguments = std::fs::read_to_string(dir.file("arguments"))?;
-                let line = format!("root=/dev/mapper/root rootfstype=erofs ro roothash={hash} {arguments}");
-                Ok(atomic::write(&dir.file("cmdline"), line.as_bytes(), 0o644)?)
-            }),
+            Action::native(
+                "writes cmdline: root=/dev/mapper/root roothash=… and the arguments (1)",
+                |dir| {
+                    let hash = dir.input_text("root-hash")?;
+                    let arguments = std::fs::read_to_string(dir.file("arguments"))?;
+                    let line =
+                        format!("root=/dev/mapper/root rootfstype=erofs ro roothash={hash} {arguments}");
+                    Ok(atomic::write(&dir.file("cmdline"), line.as_bytes(), 0o644)?)
+                },
+            ),
             Action::run(["sh", "-c", &ukify]).env("SOURCE_DATE_EPOCH", definition.epoch.value.to_string()),
-            Action::native(format!("checks that the image fits the board's limit of {limit} bytes"), move |dir| {
-                let size = std::fs::metadata(dir.file("uki.efi"))?.len();
-                anyhow::ensure!(
-                    size <= limit,
-                    "the kernel image has {size} bytes, the board allows {limit}: two of them must fit the boot partition \
+            Action::native(
+                format!("checks that the image fits the board's limit of {limit} bytes"),
+                move |dir| {
+                    let size = std::fs::metadata(dir.file("uki.efi"))?.len();
+                    anyhow::ensure!(
+                        size <= limit,
+                        "the kernel image has {size} bytes, the board allows {limit}: two of them must fit the boot partition \
                      with room to spare\n  to do: leave out initrd modules, or raise `uki_limit` and `disk.esp`"
-                );
-                Ok(())
-            }),
+                    );
+                    Ok(())
+                },
+            ),
         ],
         outputs: vec!["uki.efi"],
         network: false,
