@@ -60,7 +60,8 @@ impl Plan {
             stages::overlay::step(definition, board)?,
             stages::downloads::step(definition),
             stages::erofs::step(definition),
-            stages::initrd::step(definition, board, &self.workspace.join("overlays/initrd"))?,
+            stages::initrd::step(definition, board),
+            stages::initrd::overlay_step(definition, &self.workspace.join("overlays/initrd"))?,
             stages::uki::step(definition, board),
             stages::disk::step(definition, board),
         ])

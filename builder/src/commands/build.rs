@@ -40,11 +40,7 @@ pub fn run(args: &Build) -> anyhow::Result<ExitCode> {
     let progress = Progress::default();
     let built = build(&args.definition, &args.out, &progress)?;
     if args.json {
-        let files: Vec<_> = built.written.files.iter().map(|file| file.display().to_string()).collect();
-        println!(
-            "{}",
-            serde_json::json!({ "image": built.written.image, "files": files, "unchanged": built.written.unchanged })
-        );
+        println!("{}", serde_json::to_string_pretty(&built.image)?);
     } else {
         for file in &built.written.files {
             let size = std::fs::metadata(file).map_or(0, |data| data.len());

@@ -38,11 +38,14 @@ pub struct Done {
     pub key: String,
 }
 
+/// A step's result as soon as it is known; a failure is remembered too.
+type Slot = Mutex<Option<Result<Done, String>>>;
+
 /// All steps of one build and where they run.
 pub struct Engine<'a> {
     cache: &'a Cache,
     sandbox: Sandbox,
-    steps: Vec<(Step, Mutex<Option<Result<Done, String>>>)>,
+    steps: Vec<(Step, Slot)>,
     progress: &'a Progress,
 }
 

@@ -89,7 +89,7 @@ pub fn step(definition: &Definition, board: &Board, cache: &Cache, workspace: &P
         "cargo",
         "build",
         "--offline",
-        "--release",
+        "--profile", "node",
         "--quiet",
         "--package",
         "node-init",
@@ -119,7 +119,7 @@ pub fn step(definition: &Definition, board: &Board, cache: &Cache, workspace: &P
             build,
             Action::run([
                 "cp",
-                &format!("/cargo/target/{}/release/node-init", architecture.rust_target),
+                &format!("/cargo/target/{}/node/node-init", architecture.rust_target),
                 "node-init",
             ]),
         ],

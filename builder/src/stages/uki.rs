@@ -24,7 +24,7 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
     let arguments = arguments(definition, board);
     let limit = board.uki_limit;
     let ukify = format!(
-        "exec ukify build --linux=/in/vmlinuz --initrd=/in/initrd --cmdline=@cmdline --os-release=@os-release \
+        "exec ukify build --linux=/in/vmlinuz --initrd=/in/initrd --initrd=/in/initrd-overlay.cpio.zst --cmdline=@cmdline --os-release=@os-release \
          --uname=\"$(cat /in/kernel-version)\" --efi-arch={} --stub=/usr/lib/systemd/boot/efi/linux{}.efi.stub --output=uki.efi",
         board.architecture.efi_suffix, board.architecture.efi_suffix
     );
@@ -44,6 +44,7 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
             Input::Output { step: "root", file: "vmlinuz" },
             Input::Output { step: "root", file: "kernel-version" },
             Input::Output { step: "initrd", file: "initrd" },
+            Input::Output { step: "initrd-own", file: "initrd-overlay.cpio.zst" },
             Input::Output { step: "erofs", file: "root-hash" },
         ],
         files: vec![("os-release".into(), os_release), ("arguments".into(), arguments)],

@@ -14,6 +14,12 @@ use std::path::{Path, PathBuf};
 /// The kernel's; the final name then holds what it held before.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temporary = temporary_name(path);
+    // A power cut may have left the same name behind: early in a boot, process ids are the same every time.
+    if let Err(error) = fs::remove_file(&temporary) {
+        if error.kind() != io::ErrorKind::NotFound {
+            return Err(error);
+        }
+    }
     let result = (|| {
         let mut file = OpenOptions::new()
             .write(true)
@@ -66,6 +72,20 @@ mod tests {
         assert_eq!(fs::read(&path).expect("reads"), b"new");
         assert_eq!(fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn a_temporary_file_of_a_cut_run_is_no_obstacle() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("target");
+        let name = temporary_name(&path).file_name().expect("name").to_string_lossy().into_owned();
+        let count: u32 = name.trim_end_matches(".tmp").rsplit('-').next().expect("count").parse().expect("number");
+        for later in count..count + 50 {
+            let left = dir.path().join(format!(".target.{}-{later}.tmp", std::process::id()));
+            File::create(left).expect("create");
+        }
+        write(&path, b"new", 0o644).expect("writes");
+        assert_eq!(fs::read(&path).expect("reads"), b"new");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub fn prepare(disk: &BootDisk, root: &Path) -> anyhow::Result<bool> {
 fn repart(disk: &BootDisk, root: &Path) -> anyhow::Result<()> {
     let definitions = root.join(path::REPART_DIR.trim_start_matches('/'));
     let call = Invocation::new("systemd-repart")
-        .args(["--dry-run=no", "--empty=refuse", "--no-pager", "--legend=no", "--seed=random"])
+        .args(["--dry-run=no", "--empty=refuse", "--no-pager", "--no-legend", "--seed=random"])
         .arg(format!("--definitions={}", definitions.display()))
         .arg(disk.device().to_string_lossy())
         .env(
