@@ -73,8 +73,7 @@ fn a_race_has_one_winner() {
             let (for_a, for_b) = (swap(&record, Side::A, Claim::Solo), swap(&record, Side::B, Claim::Solo));
             let (won_a, won_b) = tokio::join!(a.claim(&for_a, LIMIT), b.claim(&for_b, LIMIT));
             let (won_a, won_b) = (won_a.unwrap(), won_b.unwrap());
-            let winners =
-                [won_a, won_b].into_iter().filter(|v| matches!(v, Verdict::Changed(_))).count();
+            let winners = [won_a, won_b].into_iter().filter(|v| matches!(v, Verdict::Changed(_))).count();
             assert_eq!(winners, 1, "{won_a:?} {won_b:?}");
             assert_eq!(won_a.record(), won_b.record());
             let Holder::Solo { side, .. } = won_a.record().holder else { panic!("{won_a:?}") };
@@ -325,11 +324,10 @@ fn metrics_count_what_happened() {
     let mut command = place.serve_command();
     command.args(["--metrics-listen", "127.0.0.1:0"]);
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let lines: Vec<String> =
-        std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()))
-            .map(Result::unwrap)
-            .take_while(|line| !line.starts_with("witness on"))
-            .collect();
+    let lines: Vec<String> = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()))
+        .map(Result::unwrap)
+        .take_while(|line| !line.starts_with("witness on"))
+        .collect();
     let address = lines.iter().find_map(|l| l.strip_prefix("metrics on http://")).unwrap();
     let address = address.strip_suffix("/metrics").unwrap();
     place.enrol(&[key(1), key(2)]);

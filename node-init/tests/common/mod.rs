@@ -1,6 +1,10 @@
 //! A real witness process, clients of it, and a memory of everything it ever said.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "shared by several test programs; a test that cannot go on should stop")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "shared by several test programs; a test that cannot go on should stop"
+)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
