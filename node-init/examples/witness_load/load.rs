@@ -242,6 +242,21 @@ pub fn closed_loop(subject: &mut Subject, pairs: usize, length: Duration) -> Rep
     })
 }
 
+/// What the fence handler does: a new process, so a new connection, and one claim. One after the other.
+pub fn cold_claims(subject: &mut Subject, times: usize) -> Percentiles {
+    run(async {
+        let mut pair = Pair::join(subject.keeper(0, key(0))).await;
+        let mut samples = Vec::with_capacity(times);
+        for _ in 0..times {
+            pair.keeper = subject.keeper(0, key(0));
+            let asked = Instant::now();
+            assert!(pair.claim().await, "nobody else claims");
+            samples.push(asked.elapsed().as_secs_f64() * 1e3);
+        }
+        percentiles(samples)
+    })
+}
+
 fn percentiles(mut samples: Vec<f64>) -> Percentiles {
     samples.sort_by(f64::total_cmp);
     let at = |share: f64| samples.get((samples.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);

@@ -43,6 +43,8 @@ struct Arguments {
 const GOAL: Duration = Duration::from_millis(50);
 /// Each pair polls once in this time.
 const POLL: Duration = Duration::from_secs(5);
+/// Claims over a new connection each.
+const COLD: usize = 300;
 /// One request in so many is a claim.
 const CLAIM_EVERY: u64 = 100;
 
@@ -103,10 +105,12 @@ fn comparison(arguments: &Arguments) {
     let plan =
         Plan { pairs, poll: POLL, claim_every: CLAIM_EVERY, length: Duration::from_secs(arguments.seconds) };
     let (mut ours, mut theirs, mut our_claims, mut their_claims) = (vec![], vec![], vec![], vec![]);
+    let (mut our_cold, mut their_cold) = (vec![], vec![]);
     for _ in 0..arguments.runs {
         let mut subject = Subject::witness(&arguments.node_init, pairs);
         ours.push(load::open_loop(&mut subject, &plan));
         our_claims.push(load::closed_loop(&mut subject, 64, plan.length / 2));
+        our_cold.push(load::cold_claims(&mut subject, COLD).p99);
         drop(subject);
         let Some(mut subject) = Subject::etcd() else {
             eprintln!("skipped: no etcd to compare with (apt-get install etcd-server)");
@@ -114,6 +118,7 @@ fn comparison(arguments: &Arguments) {
         };
         theirs.push(load::open_loop(&mut subject, &plan));
         their_claims.push(load::closed_loop(&mut subject, 64, plan.length / 2));
+        their_cold.push(load::cold_claims(&mut subject, COLD).p99);
     }
     let same = "one etcd 3.4 member from Debian, plain HTTP (no TLS, no request signatures at the server), through its JSON gateway, a claim = range + transaction; ours: TLS 1.3, signature checked, a claim = one request; each server on one core, data on the same disk";
     let row = |name: &str, unit: &str, conditions: String, ours: Vec<f64>, theirs: Vec<f64>| {
@@ -128,6 +133,10 @@ fn comparison(arguments: &Arguments) {
     let open = conditions(&format!("{pairs} pairs, one poll per 5 s, 1 in {CLAIM_EVERY} a claim; {same}"));
     let closed = conditions(&format!("64 pairs that claim without a pause; {same}"));
     let pick = |all: &[Report], value: fn(&Report) -> f64| all.iter().map(value).collect::<Vec<_>>();
+    let cold = conditions(&format!(
+        "{COLD} claims one after the other, each over a new connection, as the fence handler makes it; {same}"
+    ));
+    row("cold-claim-p99", "ms", cold, our_cold, their_cold);
     row("p99", "ms", open.clone(), pick(&ours, |r| r.all.p99), pick(&theirs, |r| r.all.p99));
     row("claim-p99", "ms", open.clone(), pick(&ours, |r| r.claims.p99), pick(&theirs, |r| r.claims.p99));
     row(
@@ -153,8 +162,11 @@ fn conditions(what: &str) -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    // proc(5): field 19, the 17th after the name.
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let nice = stat.rsplit(')').next().and_then(|s| s.split_whitespace().nth(16)).unwrap_or_default();
     format!(
-        "{what}; {cores} cores ({}), load average {}",
+        "{what}; {cores} cores ({}), nice {nice}, load average {}",
         model.trim_start_matches([' ', '\t', ':']),
         load.split(' ').next().unwrap_or_default()
     )
