@@ -1,6 +1,7 @@
 //! What a stranger can send to a witness, and what a false witness can send to a node.
 //!
-//! `cargo +nightly fuzz run witness_request -- -max_total_time=600`
+//! `cargo +nightly fuzz run witness_request corpus/witness_request seeds/witness_request -- -max_total_time=600`
+//! (made directories: `corpus/witness_request` takes what is found, `seeds` has one of each message).
 
 #![no_main]
 

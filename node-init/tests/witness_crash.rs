@@ -77,6 +77,7 @@ impl World {
 impl Site {
     async fn race(&mut self, witness: &Witness, rounds: usize) -> bool {
         let (mut a, mut b) = (witness.client(&self.key), witness.client(&self.key));
+        let mut reader = witness.client(&self.key);
         for _ in 0..rounds {
             let read = a.read(None, LIMIT).await;
             self.ledger.heard(None, &read);
@@ -89,7 +90,19 @@ impl Site {
                 Holder::Solo { side, .. } => [swap(&record, side, Claim::Solo), pair(&record, side)],
             };
             swaps.iter().for_each(|swap| self.ledger.sent(*swap));
-            let (for_a, for_b) = tokio::join!(a.claim(&swaps[0], LIMIT), b.claim(&swaps[1], LIMIT));
+            // Somebody reads all the while: what a read shows must be on disk as well.
+            let watch = async {
+                let mut seen = Vec::new();
+                for _ in 0..8 {
+                    seen.push(reader.read(None, LIMIT).await);
+                }
+                seen
+            };
+            let (for_a, for_b, seen) =
+                tokio::join!(a.claim(&swaps[0], LIMIT), b.claim(&swaps[1], LIMIT), watch);
+            for read in &seen {
+                self.ledger.heard(None, read);
+            }
             self.ledger.heard(Some(swaps[0]), &for_a);
             self.ledger.heard(Some(swaps[1]), &for_b);
             if alive(for_a).is_none() || alive(for_b).is_none() {

@@ -12,7 +12,7 @@ use common::{A, LIMIT, Place, adopt, changed, current, key, pair, swap};
 use node_init::witness::client::http::{Http, Target};
 use node_init::witness::client::witness::WitnessClient;
 use node_init::witness::client::{AskError, Keeper, blocking, pin};
-use node_init::witness::identity::Fingerprint;
+use node_init::witness::identity::{Fingerprint, Identity};
 use pair_core::record::{Claim, DiskId, Epoch, Holder, Refusal, Side, Swap};
 use witness_protocol::{Answer, Ask, Audience, Request, Seen, Verdict};
 
@@ -134,6 +134,50 @@ fn only_the_pinned_key_is_believed() {
     assert!(WitnessClient::new("http://127.0.0.1:1", witness.fingerprint, key.clone()).is_err());
     assert!(WitnessClient::new("https://user@127.0.0.1:1", witness.fingerprint, key.clone()).is_err());
     assert!(WitnessClient::new("https://127.0.0.1:1/path", witness.fingerprint, key).is_err());
+}
+
+/// Whoever shows the witness's certificate must have its key: the certificate is public.
+#[test]
+fn the_certificate_without_the_key_is_not_enough() {
+    use rustls::server::{ClientHello, ResolvesServerCert};
+    use rustls::sign::CertifiedKey;
+
+    #[derive(Debug)]
+    struct Impostor(Arc<CertifiedKey>);
+    impl ResolvesServerCert for Impostor {
+        fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    let (real, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let real = Identity::load_or_create(real.path()).unwrap();
+    let other = Identity::load_or_create(other.path()).unwrap();
+    let fingerprint = real.fingerprint;
+    // Both alike but for the key that signs; the first shows that the client would take the certificate.
+    for (key, taken) in [(real.key.clone_key(), true), (other.key, false)] {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = provider.key_provider.load_private_key(key).unwrap();
+        let shown = CertifiedKey::new(vec![real.certificate.clone()], key);
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Impostor(Arc::new(shown))));
+        run(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let target = Target {
+                secure: true,
+                host: "127.0.0.1".into(),
+                port: listener.local_addr().unwrap().port(),
+            };
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+            let server = async { acceptor.accept(listener.accept().await.unwrap().0).await.is_ok() };
+            let tls = pin::config(fingerprint).unwrap();
+            let (_, opened) = tokio::join!(server, Http::open(&target, Some(&tls)));
+            assert_eq!(opened.is_ok(), taken);
+        });
+    }
 }
 
 #[test]
