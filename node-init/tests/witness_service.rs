@@ -4,15 +4,12 @@
 
 mod common;
 
-use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
-use common::{A, LIMIT, Place, adopt, changed, current, key, pair, swap};
+use common::{LIMIT, Place, adopt, changed, current, key, pair, swap};
 use node_init::witness::client::http::{Http, Target};
 use node_init::witness::client::witness::WitnessClient;
-use node_init::witness::client::{AskError, Keeper, blocking, pin};
-use node_init::witness::identity::{Fingerprint, Identity};
+use node_init::witness::client::{AskError, Keeper, pin};
 use pair_core::record::{Claim, DiskId, Epoch, Holder, Refusal, Side, Swap};
 use witness_protocol::{Answer, Ask, Audience, Request, Seen, Verdict};
 
@@ -136,50 +133,6 @@ fn only_the_pinned_key_is_believed() {
     assert!(WitnessClient::new("https://127.0.0.1:1/path", witness.fingerprint, key).is_err());
 }
 
-/// Whoever shows the witness's certificate must have its key: the certificate is public.
-#[test]
-fn the_certificate_without_the_key_is_not_enough() {
-    use rustls::server::{ClientHello, ResolvesServerCert};
-    use rustls::sign::CertifiedKey;
-
-    #[derive(Debug)]
-    struct Impostor(Arc<CertifiedKey>);
-    impl ResolvesServerCert for Impostor {
-        fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-            Some(Arc::clone(&self.0))
-        }
-    }
-
-    let (real, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let real = Identity::load_or_create(real.path()).unwrap();
-    let other = Identity::load_or_create(other.path()).unwrap();
-    let fingerprint = real.fingerprint;
-    // Both alike but for the key that signs; the first shows that the client would take the certificate.
-    for (key, taken) in [(real.key.clone_key(), true), (other.key, false)] {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let key = provider.key_provider.load_private_key(key).unwrap();
-        let shown = CertifiedKey::new(vec![real.certificate.clone()], key);
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Impostor(Arc::new(shown))));
-        run(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let target = Target {
-                secure: true,
-                host: "127.0.0.1".into(),
-                port: listener.local_addr().unwrap().port(),
-            };
-            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-            let server = async { acceptor.accept(listener.accept().await.unwrap().0).await.is_ok() };
-            let tls = pin::config(fingerprint).unwrap();
-            let (_, opened) = tokio::join!(server, Http::open(&target, Some(&tls)));
-            assert_eq!(opened.is_ok(), taken);
-        });
-    }
-}
-
 #[test]
 fn rubbish_is_refused_and_survived() {
     let place = Place::new();
@@ -241,31 +194,6 @@ fn a_noisy_pair_and_a_noisy_address_are_slowed_down() {
         assert!((8..=18).contains(&refused), "{refused} of 20 new connections were refused");
         assert!(other.read(None, LIMIT).await.is_ok(), "the open connection is not touched");
     });
-}
-
-/// The handler has two seconds. Whatever the network does, it gets its answer or its error in time.
-#[test]
-fn the_time_limit_holds_against_a_silent_witness() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
-    let mut client = Keeper::Witness(WitnessClient::new(&url, Fingerprint([0; 32]), key(1)).unwrap());
-    let watch = node_init::witness::metrics::Stopwatch::start();
-    let claim = Swap {
-        lineage: pair_core::record::Lineage([0; 16]),
-        expect: Epoch(1),
-        side: Side::A,
-        disk: A,
-        claim: Claim::Solo,
-    };
-    let limit = Duration::from_millis(300);
-    let error = blocking(async move { client.claim(&claim, limit).await }).unwrap_err();
-    assert!(matches!(error, AskError::TimedOut(_)), "{error}");
-    let took = watch.elapsed();
-    assert!(took >= limit && took < limit * 4, "{took:?}");
-    drop(listener);
-    let mut client = Keeper::Witness(WitnessClient::new(&url, Fingerprint([0; 32]), key(1)).unwrap());
-    let error = blocking(async move { client.read(None, limit).await }).unwrap_err();
-    assert!(matches!(error, AskError::Unreachable { .. }), "{error}");
 }
 
 /// A node that remembers more than the witness proves that the witness went back in time.
