@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 used wrongly (clap's own).
 
+pub mod boot_stages;
 pub mod witness;
 
 use std::process::ExitCode;
@@ -20,6 +21,18 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Before the root is switched to: state partition, /etc. Run by the initrd.
+    #[command(after_help = "Example:\n  node-init early --root /sysroot")]
+    Early(boot_stages::Early),
+    /// Make this node what its seed says. Run at every boot; running it again changes nothing.
+    #[command(after_help = "Example:\n  node-init provision --dry-run")]
+    Provision(boot_stages::Provision),
+    /// Show the status screen on standard output, which is a terminal, until stopped.
+    #[command(after_help = "Example:\n  node-init console --once")]
+    Console(boot_stages::Console),
+    /// Wait for the end of the boot and judge it.
+    #[command(after_help = "Example:\n  node-init ready")]
+    Ready,
     /// The small third party that keeps one record per pair: run it, enrol pairs, ask it.
     Witness(witness::Arguments),
 }
@@ -28,6 +41,10 @@ pub enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Early(arguments) => boot_stages::early(&arguments),
+        Command::Provision(arguments) => boot_stages::provision(&arguments),
+        Command::Console(arguments) => boot_stages::console(&arguments),
+        Command::Ready => boot_stages::ready(),
         Command::Witness(arguments) => witness::run(arguments),
     };
     match result {
