@@ -35,12 +35,8 @@ pub const RECORD_PATH: &str = "/v1/record";
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// A connection must carry a genuine request within this time of its handshake.
-const PROVE_YOURSELF: Duration = Duration::from_secs(10);
 /// A body that takes longer is given up.
 const BODY: Duration = Duration::from_secs(5);
-/// A connection may be silent for this long; nodes poll every few seconds.
-const IDLE: Duration = Duration::from_secs(90);
 /// After a failed `accept` (no file descriptors left), so that the loop does not spin.
 pub(super) const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Addresses that are remembered for limits.
@@ -55,6 +51,10 @@ pub struct Limits {
     pub address: Rate,
     /// Connections at once.
     pub connections: u64,
+    /// A connection must carry a genuine request within this time of its handshake.
+    pub prove_yourself: Duration,
+    /// A connection may be silent for this long; nodes poll every few seconds.
+    pub idle: Duration,
 }
 
 impl Default for Limits {
@@ -63,6 +63,8 @@ impl Default for Limits {
             pair: Rate { per_second: 10.0, burst: 60.0 },
             address: Rate { per_second: 200.0, burst: 2_000.0 },
             connections: 50_000,
+            prove_yourself: Duration::from_secs(10),
+            idle: Duration::from_secs(90),
         }
     }
 }
@@ -174,20 +176,21 @@ impl Server {
             genuine: AtomicBool::new(false),
         });
         let watched = Arc::clone(&connection);
+        let Limits { prove_yourself, idle, .. } = watched.server.limits;
         let service = hyper::service::service_fn(move |request| {
             let connection = Arc::clone(&connection);
             async move { Ok::<_, Infallible>(connection.handle(request).await) }
         });
         let conversation = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(IDLE)
+            .header_read_timeout(idle)
             .max_buf_size(8192)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(conversation);
         // How it ends is the node's business: it asks again.
         tokio::select! {
             _ = &mut conversation => return,
-            () = sleep(PROVE_YOURSELF) => {}
+            () = sleep(prove_yourself) => {}
         }
         if watched.genuine.load(Ordering::Relaxed) {
             let _ = conversation.await;
@@ -224,8 +227,11 @@ impl Connection {
                 if outcome == Outcome::Limited {
                     headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
                 }
-                let stranger = matches!(outcome, Outcome::Malformed | Outcome::Unauthentic);
-                if stranger && !self.server.pays(self.address) {
+                // A signature was checked, or bytes were read, for nothing. Where there is too much of it, the next
+                // attempt costs the sender a handshake, if it is let in at all.
+                let idle_work =
+                    matches!(outcome, Outcome::Malformed | Outcome::Unauthentic | Outcome::Limited);
+                if idle_work && !self.server.pays(self.address) {
                     headers.insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 response
@@ -295,4 +301,60 @@ impl Server {
 
 fn unauthentic(why: &witness_protocol::auth::AuthError) -> Problem {
     Problem(StatusCode::UNAUTHORIZED, Outcome::Unauthentic, why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::witness::client::http::{Http, Target};
+    use crate::witness::client::witness::WitnessClient;
+    use crate::witness::client::{AskError, pin};
+    use crate::witness::store::writer::Store;
+    use witness_protocol::{PairKey, PairSecret};
+
+    async fn is_closed_after(http: &Http, least: Duration, most: Duration) {
+        sleep(least).await;
+        assert!(http.is_open(), "closed too early");
+        sleep(most - least).await;
+        assert!(!http.is_open(), "still open");
+    }
+
+    #[tokio::test]
+    async fn silent_connections_are_closed_and_genuine_ones_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let store = Store::open(dir.path(), dir.path(), Arc::clone(&metrics)).unwrap();
+        let secret = PairSecret::new(b"a secret that is long enough").unwrap();
+        let key = Arc::new(PairKey::derive(&secret).unwrap());
+        store.writer.enrol(vec![("pair".into(), key.id())]).await.unwrap();
+        let identity = Identity::load_or_create(dir.path()).unwrap();
+        let fingerprint = identity.fingerprint;
+        let limits = Limits {
+            prove_yourself: Duration::from_millis(400),
+            idle: Duration::from_millis(1200),
+            ..Limits::default()
+        };
+        let server = Server::new(store.writer, store.table, Arc::clone(&metrics), fingerprint, limits);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        tokio::spawn(server.run(listener, tls(identity).unwrap()));
+
+        let pinned = pin::config(fingerprint).unwrap();
+        let target = Target::parse(&url, false).unwrap();
+        let silent = Http::open(&target, Some(&pinned)).await.unwrap();
+        is_closed_after(&silent, Duration::from_millis(200), Duration::from_millis(800)).await;
+        // Noise is no proof.
+        let mut noisy = Http::open(&target, Some(&pinned)).await.unwrap();
+        let refused = noisy.post("it", RECORD_PATH, &[], vec![0; 100], 100).await;
+        assert!(matches!(refused, Err(AskError::Refused { status: 400, .. })));
+        is_closed_after(&noisy, Duration::from_millis(200), Duration::from_millis(800)).await;
+
+        let mut genuine = WitnessClient::new(&url, fingerprint, key).unwrap();
+        genuine.read(None).await.unwrap();
+        assert_eq!(metrics.connections(), 1);
+        sleep(Duration::from_millis(800)).await;
+        assert_eq!(metrics.connections(), 1, "a genuine connection may be silent for longer");
+        sleep(Duration::from_millis(1200)).await;
+        assert_eq!(metrics.connections(), 0, "but not for ever");
+    }
 }

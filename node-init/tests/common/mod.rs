@@ -186,8 +186,8 @@ impl Ledger {
         let Ok(verdict) = answer else { return };
         let record = verdict.record();
         if let (Some(swap), Verdict::Changed(_)) = (swap, verdict) {
-            let before = self.winners.insert((record.lineage, record.epoch), swap);
-            assert_eq!(before, None, "two winners for one epoch: {record}");
+            let before = self.winners.insert((swap.lineage, swap.expect), swap);
+            assert_eq!(before, None, "two winners at epoch {}", swap.expect);
         }
         let known = *self.said.entry((record.lineage, record.epoch)).or_insert(record);
         assert_eq!(known, record, "two answers for one epoch");

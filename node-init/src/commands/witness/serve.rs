@@ -58,6 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         pair: Rate { per_second: arguments.pair_rate, burst: arguments.pair_rate * 6.0 },
         address: Rate { per_second: arguments.address_rate, burst: arguments.address_rate * 10.0 },
         connections,
+        ..Limits::default()
     };
     let admin = Admin::new(&store, Arc::clone(&metrics), fingerprint);
     let Store { writer, table, thread, .. } = store;

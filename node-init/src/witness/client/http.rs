@@ -57,7 +57,13 @@ impl Target {
     }
 
     fn unreachable(&self, source: std::io::Error) -> AskError {
-        AskError::Unreachable { target: format!("{}:{}", self.host, self.port), source }
+        AskError::Unreachable { target: self.authority(), source }
+    }
+
+    /// Host and port as HTTP writes them: an IPv6 address in brackets.
+    fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 }
 
@@ -87,7 +93,7 @@ impl Http {
             .await
             .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
             .map_err(|e| target.unreachable(e))?;
-        let host = format!("{}:{}", target.host, target.port);
+        let host = target.authority();
         let Some(tls) = tls else {
             let (sender, conversation) = handshake(TokioIo::new(stream)).await?;
             let driver = tokio::spawn(async move { drop(conversation.await) });
@@ -152,5 +158,39 @@ impl Http {
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.sender.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_strictly() {
+        let parse = |url| Target::parse(url, false).map(|t| (t.host.clone(), t.port, t.authority()));
+        let want = |host: &str, port, authority: &str| (host.to_owned(), port, authority.to_owned());
+        assert_eq!(parse("https://192.0.2.9:8443").unwrap(), want("192.0.2.9", 8443, "192.0.2.9:8443"));
+        assert_eq!(
+            parse("https://witness.example/").unwrap(),
+            want("witness.example", 443, "witness.example:443")
+        );
+        assert_eq!(
+            parse("https://[2001:db8::9]:8443").unwrap(),
+            want("2001:db8::9", 8443, "[2001:db8::9]:8443")
+        );
+        for bad in [
+            "",
+            "witness:8443",
+            "http://witness:8443",
+            "https://",
+            "https://a b",
+            "https://w:1/x",
+            "https://w:1?x",
+            "https://u:p@w:1",
+            "ftp://w",
+        ] {
+            assert!(matches!(parse(bad), Err(AskError::BadUrl { .. })), "{bad}");
+        }
+        assert!(!Target::parse("http://etcd:2379", true).unwrap().secure);
     }
 }

@@ -368,3 +368,34 @@ impl Done {
         self.replies.push(Box::new(move || drop(reply.send(result))));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A job that fails shares its transaction with others that succeed, and takes back only its own part.
+    #[test]
+    fn an_enrolment_that_fails_leaves_nothing_in_a_shared_transaction() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut database = Database::open(dir.path()).unwrap().0;
+        let (reply, mut good) = oneshot::channel();
+        let (refused, mut bad) = oneshot::channel();
+        let pair = |n: u8| PairId([n; 32]);
+        let named = |name: &str, n: u8| (name.to_owned(), pair(n));
+        let batch = database.batch().unwrap();
+        let jobs = vec![
+            Job::Enrol { pairs: vec![named("one", 1)], reply },
+            Job::Enrol { pairs: vec![named("two", 2), named("three", 3), named("one", 4)], reply: refused },
+        ];
+        let done = perform(&batch, jobs).unwrap();
+        batch.commit().unwrap();
+        assert_eq!(done.changed.len(), 1);
+        for reply in done.replies {
+            reply();
+        }
+        assert_eq!(good.try_recv().unwrap().unwrap(), 1);
+        assert!(matches!(bad.try_recv().unwrap(), Err(StoreError::Taken(name)) if name == "one"));
+        let all = database.load().unwrap();
+        assert_eq!(all.into_keys().collect::<Vec<_>>(), [pair(1)]);
+    }
+}
