@@ -77,8 +77,20 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> Value {
     items.into_iter().map(|item| Value::from(item.to_string())).collect()
 }
 
-fn joined(nets: &[IpNet], one: impl Fn(&IpNet) -> String) -> Value {
-    nets.iter().map(one).collect::<Vec<_>>().join(",").into()
+fn joined(nets: &[IpNet]) -> Value {
+    nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(",").into()
+}
+
+/// This box's addresses in the order of the pods' networks: k3s wants the first of both to be of one family.
+fn node_ip(context: &Context<'_>, kubernetes: &Kubernetes) -> String {
+    let of_family = |pods: &IpNet| {
+        context
+            .addresses()
+            .iter()
+            .find(|net| net.addr().is_ipv4() == pods.addr().is_ipv4())
+            .map(|net| net.addr().to_string())
+    };
+    kubernetes.cluster_cidrs.iter().filter_map(of_family).collect::<Vec<_>>().join(",")
 }
 
 /// What server and agent have in common.
@@ -91,7 +103,7 @@ fn common(context: &Context<'_>, kubernetes: &Kubernetes) -> Map<String, Value> 
     };
     set("token", context.seed.pair.secret.text(Purpose::K3sToken).expose_secret().into());
     set("node-name", context.hostname().into());
-    set("node-ip", joined(context.addresses(), |net| net.addr().to_string()));
+    set("node-ip", node_ip(context, kubernetes).into());
     set("resolv-conf", "/etc/resolv.conf".into());
     if kubernetes.overlay != Overlay::None {
         set("flannel-iface", context.lan().into());
@@ -129,8 +141,8 @@ fn server(context: &Context<'_>, kubernetes: &Kubernetes) -> Map<String, Value> 
     config.insert("datastore-endpoint".into(), endpoint(context, kubernetes).into());
     config.insert("tls-san".into(), list(names));
     config.insert("https-listen-port".into(), kubernetes.api_port.into());
-    config.insert("cluster-cidr".into(), joined(&kubernetes.cluster_cidrs, ToString::to_string));
-    config.insert("service-cidr".into(), joined(&kubernetes.service_cidrs, ToString::to_string));
+    config.insert("cluster-cidr".into(), joined(&kubernetes.cluster_cidrs));
+    config.insert("service-cidr".into(), joined(&kubernetes.service_cidrs));
     config.insert("flannel-backend".into(), backend.into());
     config.insert("write-kubeconfig-mode".into(), "0600".into());
     if !kubernetes.disable.is_empty() {

@@ -94,6 +94,7 @@ fn unit(context: &Context<'_>) -> String {
     // A keepalived that was killed leaves its address behind.
     let remove = |net: &IpNet| format!("ExecStopPost=-/usr/sbin/ip address del {} dev {lan}", host(net));
     conf.lines(context.seed.pair.virtual_ips.iter().map(remove));
+    conf.line(format!("ExecStartPre=/usr/bin/mkdir -p {}", edgepair_layout::path::RUN_DIR));
     conf.line("Restart=always");
     conf.line("RestartSec=1");
     conf.finish()

@@ -36,7 +36,7 @@ pub use context::Context;
 pub use facts::{Card, Facts, Links};
 pub use output::{File, Rendered, Start, Unit};
 
-use edgepair_seed::{Member, Seed};
+use edgepair_seed::{Datastore, Member, Purpose, Secret, Seed};
 
 /// Why nothing can be rendered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,11 +63,12 @@ pub enum RenderError {
 pub fn render(seed: &Seed, member: &Member, facts: &Facts) -> Result<Rendered, RenderError> {
     let context = Context::new(seed, member, facts)?;
     let mut out = Rendered::default();
+    // Units start in the order of this list: no address before its firewall.
+    firewall::render(&context, &mut out);
     name::render(&context, &mut out);
     networkd::render(&context, &mut out);
     system::render(&context, &mut out);
     ssh::render(&context, &mut out);
-    firewall::render(&context, &mut out);
     if context.node().is_some() {
         storage::render(&context, &mut out);
         drbd::render(&context, &mut out);
@@ -79,4 +80,24 @@ pub fn render(seed: &Seed, member: &Member, facts: &Facts) -> Result<Rendered, R
     registries::render(&context, &mut out);
     out.notes.extend(context.links.notes.iter().cloned());
     Ok(out)
+}
+
+/// Every secret that rendered files can contain, for those who print them with [`File::redacted`].
+#[must_use]
+pub fn secrets(seed: &Seed) -> Vec<Secret> {
+    let derived = Purpose::ALL.into_iter().map(|purpose| seed.pair.secret.text(purpose));
+    let registries = seed.registries.values().filter_map(|registry| registry.password.clone());
+    let fences = [&seed.a, &seed.b].into_iter().filter_map(|node| node.fence.as_ref()?.password.clone());
+    let kubernetes = seed.kubernetes.as_ref();
+    let endpoint = kubernetes.and_then(|kubernetes| match &kubernetes.datastore {
+        Datastore::External(endpoint) => Some(endpoint.clone()),
+        Datastore::Postgres | Datastore::Sqlite => None,
+    });
+    // k3s has options that are secrets; what looks like one is taken for one.
+    let options =
+        kubernetes.into_iter().flat_map(|kubernetes| &kubernetes.config).filter_map(|(name, value)| {
+            let secret = ["secret", "token", "passw", "-key"].iter().any(|word| name.contains(word));
+            value.as_str().filter(|_| secret).map(|text| Secret::new(text.to_owned()))
+        });
+    derived.chain(registries).chain(fences).chain(endpoint).chain(options).collect()
 }

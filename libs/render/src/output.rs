@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use edgepair_seed::Secret;
+
 /// A file of a node.
 #[derive(Clone, PartialEq, Eq)]
 pub struct File {
@@ -30,10 +32,11 @@ impl fmt::Debug for File {
 }
 
 impl File {
-    /// The text with every one of `secrets` blanked out, for printing.
+    /// The text with every one of `secrets` blanked out, for printing. Short ones are left: they would blank out
+    /// half the file, and cannot be told from ordinary words.
     #[must_use]
-    pub fn redacted(&self, secrets: &[&str]) -> String {
-        let present = secrets.iter().filter(|secret| !secret.is_empty());
+    pub fn redacted(&self, secrets: &[Secret]) -> String {
+        let present = secrets.iter().map(Secret::expose_secret).filter(|secret| secret.len() >= 8);
         present.fold(self.content.clone(), |text, secret| text.replace(secret, "[redacted]"))
     }
 }

@@ -249,7 +249,8 @@ fn pair_steps(context: &Context<'_>) -> Vec<Step> {
         ),
         step(
             "peer",
-            "wait until the other node is connected; say so on the console meanwhile",
+            "wait until the other node is connected, and say so on the console meanwhile; when it holds data already, \
+             this box becomes its standby, and the steps below are not taken",
             "DRBD is connected to a peer that knows the secret",
         )
         .at(Where::Together),

@@ -15,7 +15,7 @@ pub(crate) fn render(context: &Context<'_>, out: &mut Rendered) {
     }
     out.add(format!("/etc/systemd/system/{DATA_MOUNT}"), mount_unit());
     out.unit(DATA_MOUNT, Start::Active);
-    out.add("/etc/udev/rules.d/60-edgepair-storage.rules", udev(context));
+    out.add("/etc/udev/rules.d/61-edgepair-storage.rules", udev(context));
     out.add("/etc/lvm/lvm.conf", lvm(context));
     out.add("/etc/multipath.conf", multipath());
     // It would punch holes into the preallocated file, through loop device and file system.
@@ -100,7 +100,6 @@ fn lvm(context: &Context<'_>) -> String {
         conf.line(format!("global_filter = [ {} ]", filters.join(", ")));
         conf.line("issue_discards = 0");
     });
-    conf.block("activation", |conf| conf.line("auto_activation_volume_list = [ ]"));
     conf.finish()
 }
 

@@ -12,6 +12,9 @@ pub const DRBD_PING_TIMEOUT_DS: u64 = 5;
 pub const DRBD_CONNECT_S: u64 = 3;
 /// DRBD's `ko-count`: after so many timeouts a peer that answers pings and writes nothing is dropped.
 pub const DRBD_KO_COUNT: u64 = 4;
+// DRBD refuses a timeout that is not below both intervals.
+const _: () = assert!(DRBD_TIMEOUT_DS < DRBD_PING_S * 10 && DRBD_TIMEOUT_DS < DRBD_CONNECT_S * 10);
+
 /// VRRP's interval between adverts, in seconds. Leaving FAULT costs three of them.
 pub const ADVERT_INTERVAL: &str = "0.2";
 /// Longest answer of the fence handler, in milliseconds.

@@ -102,7 +102,7 @@ fn programs_refuse_broken_files() {
         ("/etc/systemd/system/edgepair-postgres.service", "Type=notify", "Type=notfy"),
         ("/etc/systemd/system/var-lib-edgepair-data.mount", "What=", "Waht="),
         ("/etc/lvm/lvm.conf", "global_filter", "globul_filter"),
-        ("/etc/udev/rules.d/60-edgepair-storage.rules", "SUBSYSTEM==", "SUBSYSTEM="),
+        ("/etc/udev/rules.d/61-edgepair-storage.rules", "SUBSYSTEM==", "SUBSYSTEM="),
     ];
     let seed = common::named("minimal");
     let member = edgepair_seed::Member::Node(edgepair_seed::NodeId::A);
