@@ -1,3 +1,28 @@
-//! Under construction.
+//! `edgepair`: builds immutable images for pairs of edge nodes, and runs such a pair in a lab.
+//!
+//! [`cli`] → [`definition`] (what the user wrote) → [`plan`] (checked, pure) → [`stages`] (one file per step) run by
+//! [`engine`] (cache, tools tree, progress). [`commands`] has one file per subcommand.
 
-fn main() {}
+mod cli;
+mod commands;
+mod definition;
+mod doctor;
+mod engine;
+mod plan;
+mod stages;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A reader that goes away (`edgepair … | head`) ends the program quietly, as it does other programs.
+    let _ = nix::sys::signal::sigprocmask(nix::sys::signal::SigmaskHow::SIG_UNBLOCK, None, None);
+    let cli = cli::Cli::parse();
+    match commands::run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("edgepair: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

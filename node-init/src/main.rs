@@ -1,3 +1,7 @@
-//! Under construction.
+//! The `node-init` program. Arguments are read in [`node_init::commands`]; nothing happens here.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    node_init::commands::main()
+}

@@ -15,8 +15,12 @@ use std::path::{Path, PathBuf};
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temporary = temporary_name(path);
     let result = (|| {
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(mode).custom_flags(nix::libc::O_NOFOLLOW).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         // The mode given to open(2) is cut by the umask; a secret must not depend on it, nor a reproducible file.
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;

@@ -82,7 +82,9 @@ impl Invocation {
     #[expect(clippy::disallowed_methods, reason = "this crate is the home of external programs")]
     pub fn to_command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.args).envs(self.env.iter().map(|(key, value)| (OsStr::new(key), OsStr::new(value))));
+        command
+            .args(&self.args)
+            .envs(self.env.iter().map(|(key, value)| (OsStr::new(key), OsStr::new(value))));
         if let Some(dir) = &self.cwd {
             command.current_dir(dir);
         }
@@ -202,13 +204,17 @@ impl Runner for HostRunner {
 
         // Three pipes at once: whoever reads only one of them deadlocks when another fills up.
         let stdin = child.stdin.take().zip(call.stdin.clone());
-        let feeder = std::thread::spawn(move || stdin.map_or(Ok(()), |(mut pipe, bytes)| pipe.write_all(&bytes)));
+        let feeder =
+            std::thread::spawn(move || stdin.map_or(Ok(()), |(mut pipe, bytes)| pipe.write_all(&bytes)));
         let stdout = child.stdout.take();
         let log = call.log_file.clone();
         let log_of_stdout = log.clone();
-        let reader = std::thread::spawn(move || stdout.map_or(Ok(Vec::new()), |pipe| drain(pipe, log_of_stdout.as_deref())));
+        let reader = std::thread::spawn(move || {
+            stdout.map_or(Ok(Vec::new()), |pipe| drain(pipe, log_of_stdout.as_deref()))
+        });
         let stderr = child.stderr.take().map_or(Ok(Vec::new()), |pipe| drain(pipe, log.as_deref()));
-        let stdout = reader.join().unwrap_or_else(|_| Err(io::Error::other("the reading thread ended early")));
+        let stdout =
+            reader.join().unwrap_or_else(|_| Err(io::Error::other("the reading thread ended early")));
         let fed = feeder.join().unwrap_or(Ok(()));
         let status = child.wait().map_err(io("wait for it"))?;
 
@@ -264,7 +270,8 @@ mod tests {
 
     #[test]
     fn large_output_on_both_pipes_does_not_block() {
-        let call = Invocation::new("sh").args(["-c", "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2"]);
+        let call =
+            Invocation::new("sh").args(["-c", "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2"]);
         let output = HostRunner.run(&call).expect("runs");
         assert_eq!((output.stdout.len(), output.stderr.len()), (300_000, 300_000));
     }
@@ -283,6 +290,9 @@ mod tests {
 
     #[test]
     fn words_are_quoted_only_where_needed() {
-        assert_eq!(Invocation::new("a").args(["b=c", "d e", "it's", ""]).shell_line(), r"a b=c 'd e' 'it'\''s' ''");
+        assert_eq!(
+            Invocation::new("a").args(["b=c", "d e", "it's", ""]).shell_line(),
+            r"a b=c 'd e' 'it'\''s' ''"
+        );
     }
 }

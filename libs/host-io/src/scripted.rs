@@ -18,7 +18,9 @@ impl ScriptedRunner {
         let answers = answers
             .into_iter()
             .map(|answer| {
-                answer.map(|text| Output { stdout: text.as_bytes().to_vec(), stderr: Vec::new() }).map_err(str::to_owned)
+                answer
+                    .map(|text| Output { stdout: text.as_bytes().to_vec(), stderr: Vec::new() })
+                    .map_err(str::to_owned)
             })
             .collect();
         Self { answers: RefCell::new(answers), calls: RefCell::default() }
@@ -33,7 +35,11 @@ impl ScriptedRunner {
 impl Runner for ScriptedRunner {
     fn run(&self, call: &Invocation) -> Result<Output, CommandError> {
         self.calls.borrow_mut().push(call.clone());
-        let answer = self.answers.borrow_mut().pop_front().unwrap_or_else(|| Err("the script has no more answers".into()));
+        let answer = self
+            .answers
+            .borrow_mut()
+            .pop_front()
+            .unwrap_or_else(|| Err("the script has no more answers".into()));
         answer.map_err(|why| CommandError::Start { argv: call.shell_line(), source: io::Error::other(why) })
     }
 }

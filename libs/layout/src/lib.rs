@@ -107,7 +107,8 @@ pub mod boot {
 pub fn uuids_of_root_hash(root_hash: &str) -> Option<(String, String)> {
     let is_hash = root_hash.len() == 64 && root_hash.bytes().all(|byte| byte.is_ascii_hexdigit());
     let uuid = |hex: &str| {
-        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]).to_lowercase()
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32])
+            .to_lowercase()
     };
     is_hash.then(|| (uuid(&root_hash[..32]), uuid(&root_hash[32..])))
 }

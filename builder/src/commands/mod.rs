@@ -1,0 +1,22 @@
+//! One file per subcommand.
+
+pub mod build;
+mod cache;
+mod doctor;
+pub mod lab;
+
+use crate::cli::Command;
+use std::process::ExitCode;
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// Whatever failed, with what to do.
+pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Build(args) => build::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Cache(args) => cache::run(args.command),
+        Command::Lab(args) => lab::run(args),
+    }
+}

@@ -1,0 +1,19 @@
+//! The steps of a build, one file each, in order:
+//!
+//! [`tools`] → [`packages`] → [`root`] + [`node_init`] → [`overlay`] + [`downloads`] → [`erofs`] + [`initrd`] → [`uki`] → [`disk`] →
+//! [`output`].
+//!
+//! Each `step` function is pure: from a definition it makes a [`crate::engine::step::Step`], which is data that
+//! `--dry-run` prints and the engine runs.
+
+pub mod disk;
+pub mod downloads;
+pub mod erofs;
+pub mod initrd;
+pub mod node_init;
+pub mod output;
+pub mod overlay;
+pub mod packages;
+pub mod root;
+pub mod tools;
+pub mod uki;

@@ -1,0 +1,190 @@
+//! The root tree: packages unpacked and configured, trimmed, as a tar; and the kernel, taken out of it.
+
+use super::packages::Resolved;
+use crate::definition::Definition;
+use crate::definition::board::Board;
+use crate::engine::step::{Action, Input, Step, StepDir};
+use anyhow::{Context, bail};
+use edgepair_host_io::{atomic, digest};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::Path;
+
+/// Plans the step. Without a resolved list (`--dry-run` before the first build) the list is left open.
+pub fn step(definition: &Definition, board: &Board, resolved: Option<&Resolved>) -> Step {
+    let suite = &definition.suite.value;
+    let epoch = definition.epoch.value.to_string();
+    let (count, list) = resolved
+        .map_or((String::from("?"), String::new()), |all| (all.packages.len().to_string(), all.list()));
+    let names: String = resolved.map_or(String::new(), |all| {
+        all.packages.iter().map(|package| format!("{}\n", package.name)).collect()
+    });
+    let for_action = resolved.cloned();
+    // mmdebstrap reads long lists only from its command line, so a shell puts the file's names there.
+    let mut mmdebstrap = format!(
+        "exec mmdebstrap --mode=root --variant=custom --format=tar --include=\"$(paste -sd, names)\" \
+         --essential-hook=/build/hooks/essential --customize-hook=/build/hooks/customize \
+         --aptopt='APT::Sandbox::User \"root\"' --skip=cleanup/reproducible \
+         --architectures={} ",
+        board.architecture.debian
+    );
+    for path in definition.excludes.iter().map(|path| &path.value).chain(&board.excludes) {
+        let _ = write!(mmdebstrap, "--dpkgopt='path-exclude={path}' ");
+    }
+    for path in &definition.includes {
+        let _ = write!(mmdebstrap, "--dpkgopt='path-include={}' ", path.value);
+    }
+    let _ = write!(mmdebstrap, "{suite} root.tar 'deb [trusted=yes] copy:/build/repo ./'");
+    Step {
+        name: "root",
+        title: format!("Root tree from {count} packages"),
+        inputs: vec![Input::Fact { name: "packages".into(), value: digest::of_bytes(&list) }],
+        files: vec![
+            ("names".into(), names),
+            ("hooks/essential".into(), essential_hook()),
+            ("hooks/customize".into(), customize_hook(definition, board)),
+        ],
+        actions: vec![
+            Action::native(
+                "gathers the packages in a local repository, each checked against its SHA-256",
+                move |dir| local_repository(dir, for_action.as_ref()),
+            ),
+            Action::run(["mkdir", "tmp"]),
+            Action::run(["sh", "-c", &mmdebstrap])
+                .env("SOURCE_DATE_EPOCH", epoch)
+                // /tmp of the sandbox is memory; a root tree belongs on disk.
+                .env("TMPDIR", "/build/tmp")
+                // The initrd is made by its own step; Debian's hooks would build one for a machine that is not this.
+                .env("INITRD", "No")
+                .env("DEBIAN_FRONTEND", "noninteractive"),
+            Action::native(
+                "cuts the end-of-archive blocks off root.tar, so that overlays can follow (1)",
+                |dir| cut_end_of_archive(&dir.file("root.tar")),
+            ),
+        ],
+        outputs: vec!["root.tar", "vmlinuz", "kernel-version", "dpkg-status"],
+        network: false,
+        mounts: Vec::new(),
+    }
+}
+
+/// Runs between the essential packages and the rest: whatever starts or makes something by itself is told not to.
+fn essential_hook() -> String {
+    "#!/bin/sh\n\
+     set -eu\n\
+     root=$1\n\
+     mkdir -p \"$root/etc/systemd/system-preset\" \"$root/etc/postgresql-common\"\n\
+     # Nothing is enabled by being installed.\n\
+     echo 'disable *' > \"$root/etc/systemd/system-preset/00-edgepair.preset\"\n\
+     # A database cluster made here would be the same on every box.\n\
+     echo 'create_main_cluster = false' > \"$root/etc/postgresql-common/createcluster.conf\"\n\
+     # Maintainer scripts that would start a daemon get \"not allowed\" (invoke-rc.d, policy-rc.d).\n\
+     printf '#!/bin/sh\\nexit 101\\n' > \"$root/usr/sbin/policy-rc.d\"; chmod 755 \"$root/usr/sbin/policy-rc.d\"\n"
+        .to_owned()
+}
+
+/// Runs after everything is configured: units, kernel, trimming.
+fn customize_hook(definition: &Definition, board: &Board) -> String {
+    let mut hook = String::from("#!/bin/sh\nset -eu\nroot=$1\nrm -f \"$root/usr/sbin/policy-rc.d\"\n{\n");
+    for unit in &definition.enabled_units {
+        let _ = writeln!(hook, "  echo 'enable {}'", unit.value);
+    }
+    hook.push_str("  echo 'disable *'\n} > \"$root/etc/systemd/system-preset/00-edgepair.preset\"\n");
+    hook.push_str("systemctl --root=\"$root\" preset-all\n");
+    for (unit, reason) in &definition.masked_units {
+        let _ = writeln!(hook, "# {reason}\nln -sfn /dev/null \"$root/etc/systemd/system/{}\"", unit.value);
+    }
+    hook.push_str(
+        "cp \"$root\"/boot/vmlinuz-* /build/vmlinuz\n\
+         ls \"$root/usr/lib/modules\" > /build/kernel-version\n\
+         cp \"$root/var/lib/dpkg/status\" /build/dpkg-status\n\
+         cd \"$root\"\n",
+    );
+    for path in definition
+        .removes
+        .iter()
+        .map(|path| path.value.as_str())
+        .chain(board.removes.iter().map(String::as_str))
+    {
+        // Unquoted on purpose: these are shell patterns, kept inside the tree by their leading dot.
+        let _ = writeln!(hook, "rm -rf .{path}");
+    }
+    // The state partition is mounted over /var; what must be there is made by tmpfiles.d.
+    hook.push_str("rm -rf ./var/* ./var/.[!.]*\nmkdir -p ./efi ./boot\n");
+    hook
+}
+
+fn local_repository(dir: &StepDir, resolved: Option<&Resolved>) -> anyhow::Result<()> {
+    let resolved = resolved.context("the package list is not resolved")?;
+    let pool = dir.file("repo/pool");
+    fs::create_dir_all(&pool)?;
+    let mut index = String::new();
+    for package in &resolved.packages {
+        let archive = resolved.archives.join(package.archive_name());
+        let sum = digest::of_file(&archive)
+            .with_context(|| format!("{} is not in the download folder", archive.display()))?;
+        if sum != package.sha256 {
+            fs::remove_file(&archive)?;
+            bail!(
+                "the downloaded {} has SHA-256 {sum}, the signed index says {}\n  \
+                 it has been removed; run the build again to download it anew",
+                package.archive_name(),
+                package.sha256
+            );
+        }
+        let name = format!("{}.deb", package.sha256);
+        // A second name for the same file where the file system can; a copy elsewhere.
+        if fs::hard_link(&archive, pool.join(&name)).is_err() {
+            fs::copy(&archive, pool.join(&name))?;
+        }
+        for line in package.stanza.lines() {
+            let _ = match line.strip_prefix("Filename:") {
+                Some(_) => writeln!(index, "Filename: ./pool/{name}"),
+                None => writeln!(index, "{line}"),
+            };
+        }
+        index.push('\n');
+    }
+    atomic::write(&dir.file("repo/Packages"), index.as_bytes(), 0o644)?;
+    Ok(())
+}
+
+/// A tar ends with at least two blocks of 512 zero bytes (POSIX pax); a second tar can follow only without them. The
+/// headers say where the last member ends: its own content may end in zeros too.
+pub(super) fn cut_end_of_archive(path: &Path) -> anyhow::Result<()> {
+    let mut archive = tar::Archive::new(File::open(path)?);
+    let mut end = 0;
+    for entry in archive.entries_with_seek()? {
+        let entry = entry?;
+        end = entry.raw_file_position() + entry.header().entry_size()?.div_ceil(512) * 512;
+    }
+    File::options().write(true).open(path)?.set_len(end)?;
+    Ok(())
+}
+
+/// `PackageName → version` for the manifest.
+pub fn versions(resolved: &Resolved) -> BTreeMap<String, String> {
+    resolved.packages.iter().map(|package| (package.name.clone(), package.version.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_can_follow_each_other_after_the_cut() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("a.tar");
+        let mut builder = tar::Builder::new(File::create(&path).expect("create"));
+        let mut header = tar::Header::new_ustar();
+        header.set_size(700);
+        header.set_cksum();
+        // Content that itself ends in zero blocks must stay.
+        builder.append_data(&mut header, "zeros", &[0_u8; 700][..]).expect("append");
+        builder.finish().expect("finish");
+        drop(builder);
+        cut_end_of_archive(&path).expect("cut");
+        assert_eq!(fs::metadata(&path).expect("stat").len(), 512 + 1024);
+    }
+}

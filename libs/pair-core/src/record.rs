@@ -1,0 +1,592 @@
+//! The witness record and the only ways in which it changes.
+//!
+//! One record per pair answers one question: who may acknowledge a write without the other. It changes only by
+//! compare-and-swap: a [`Swap`] names the lineage and the epoch that its sender believes, [`decide`] either
+//! returns the record that replaces the old one (epoch larger by at least one) or a [`Refusal`] in words. A
+//! witness stores the result durably *before* it answers, and does nothing else.
+//!
+//! ```text
+//!                    Claim(x)                         Claim(x): fresh, kills older swaps in flight
+//!   paired(a,b) ───────────────▶ solo(x) ◀─────────┐
+//!      ▲   │       GiveAway(by the peer of x)      │
+//!      │   └───────────────────────▶ solo(x) ──────┘
+//!      │ Pair(x connected, both UpToDate; enrols the peer's disk id)
+//!      └────────────────────────── solo(x)
+//!   unknown ── Adopt(connected, both UpToDate) ──▶ paired(a,b)
+//!   anything ── Appoint(x: an operator's word) ──▶ solo(x)
+//! ```
+
+use core::{fmt, ops::Not, str::FromStr};
+use serde::{Deserialize, Serialize};
+
+/// One of the two nodes, as the seed names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// `[node.a]` of the seed.
+    A,
+    /// `[node.b]` of the seed.
+    B,
+}
+
+impl Not for Side {
+    type Output = Side;
+
+    fn not(self) -> Side {
+        match self {
+            Side::A => Side::B,
+            Side::B => Side::A,
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::A => "a",
+            Side::B => "b",
+        })
+    }
+}
+
+/// Why a text is not an identifier of 16 bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadId;
+
+impl fmt::Display for BadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an identifier is 32 hexadecimal digits")
+    }
+}
+
+impl core::error::Error for BadId {}
+
+fn write_hex(bytes: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
+}
+
+fn parse_hex(text: &str) -> Result<[u8; 16], BadId> {
+    let digits = text.as_bytes();
+    if digits.len() != 32 {
+        return Err(BadId);
+    }
+    let nibble = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or(BadId);
+    let mut out = [0; 16];
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
+    }
+    Ok(out)
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(pub [u8; 16]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_hex(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadId;
+
+            fn from_str(text: &str) -> Result<Self, BadId> {
+                parse_hex(text).map(Self)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadId;
+
+            fn try_from(text: String) -> Result<Self, BadId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
+            }
+        }
+    };
+}
+
+id! {
+    /// Identity of one replica: minted with the DRBD metadata and bound to the hardware that carries it, so that
+    /// a cloned card or a replaced box has another one. Text form: 32 hexadecimal digits.
+    DiskId
+}
+
+id! {
+    /// Identity of one unbroken history of epochs, minted by the witness with a new or restored database. Epochs
+    /// of two lineages cannot be compared. Text form: 32 hexadecimal digits.
+    Lineage
+}
+
+/// Counts every change of one record. Within one lineage it only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The epoch after this one; `None` at the end of the number range.
+    pub fn next(self) -> Option<Epoch> {
+        self.0.checked_add(1).map(Epoch)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Who may acknowledge writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Holder {
+    /// Nobody knows: a new or restored database. Nobody may go on alone.
+    Unknown,
+    /// Nobody alone; both disks hold every acknowledged write.
+    Paired {
+        /// Disk of `[node.a]`.
+        a: DiskId,
+        /// Disk of `[node.b]`.
+        b: DiskId,
+    },
+    /// One node alone; the other disk may be stale.
+    Solo {
+        /// Which node.
+        side: Side,
+        /// Its disk: another disk in the same box is not meant.
+        disk: DiskId,
+    },
+}
+
+impl Holder {
+    /// The disk id that this record knows for `side`.
+    pub fn disk_of(&self, side: Side) -> Option<DiskId> {
+        match *self {
+            Holder::Unknown => None,
+            Holder::Paired { a, b } => Some(match side {
+                Side::A => a,
+                Side::B => b,
+            }),
+            Holder::Solo { side: owner, disk } => (owner == side).then_some(disk),
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Unknown => f.write_str("unknown"),
+            Holder::Paired { .. } => f.write_str("paired"),
+            Holder::Solo { side, .. } => write!(f, "solo({side})"),
+        }
+    }
+}
+
+/// What the witness keeps for one pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The history this epoch belongs to.
+    pub lineage: Lineage,
+    /// Number of the last change.
+    pub epoch: Epoch,
+    /// Who may acknowledge writes.
+    pub holder: Holder,
+}
+
+impl Record {
+    /// The record of a pair that a witness sees for the first time.
+    pub fn new(lineage: Lineage) -> Record {
+        Record { lineage, epoch: Epoch(0), holder: Holder::Unknown }
+    }
+
+    /// What a record becomes when its database was restored or may have gone back in time. The new lineage makes
+    /// every swap in flight foreign, and nothing that the old database said is believed.
+    #[must_use]
+    pub fn restored(&self, lineage: Lineage) -> Record {
+        Record { lineage, epoch: self.epoch, holder: Holder::Unknown }
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{}", self.holder, self.epoch)
+    }
+}
+
+/// One compare-and-swap request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swap {
+    /// The lineage that the sender believes.
+    pub lineage: Lineage,
+    /// The epoch that the sender believes; the swap happens at exactly this one.
+    pub expect: Epoch,
+    /// The sender's side.
+    pub side: Side,
+    /// The sender's own disk.
+    pub disk: DiskId,
+    /// What the sender wants.
+    pub claim: Claim,
+}
+
+/// What a swap asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Claim {
+    /// `paired → solo(me)`, or `solo(me) → solo(me)`: the only grant to go on alone. The second form is no waste:
+    /// it makes every older swap of either node fail, above all an own [`Claim::Pair`] still on its way.
+    Solo,
+    /// `paired → solo(peer)`: by a node that will not write again until it has synchronised.
+    GiveAway,
+    /// `solo(me) → paired`: sent only while connected with both disks UpToDate. Enrols `peer`, which may be a
+    /// replaced box's new disk.
+    Pair {
+        /// The peer's disk, as its agent reports it over the authenticated channel.
+        peer: DiskId,
+    },
+    /// `unknown → paired`: sent only while connected with both disks UpToDate.
+    Adopt {
+        /// The peer's disk.
+        peer: DiskId,
+        /// The highest epoch that either node remembers; the new epoch is above it.
+        floor: Epoch,
+    },
+    /// `anything → solo(me)`: by an operator, with the other node proven or sworn to be off and to be wiped.
+    Appoint {
+        /// The highest epoch that this node remembers; the new epoch is above it.
+        floor: Epoch,
+    },
+}
+
+/// Why a swap did not happen. `current` is the record as it stands, so that a sender need not read first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Refusal {
+    /// The sender speaks of another history than this witness.
+    ForeignLineage {
+        /// The record as it stands.
+        current: Record,
+    },
+    /// The record has moved on since the sender looked.
+    Moved {
+        /// The record as it stands.
+        current: Record,
+    },
+    /// The sender remembers a later epoch than this witness: the witness has lost history.
+    WitnessBehind {
+        /// The record as it stands.
+        current: Record,
+    },
+    /// The witness does not know who is current.
+    HolderUnknown {
+        /// The record as it stands.
+        current: Record,
+    },
+    /// The other node is solo: this one may be stale.
+    PeerIsSolo {
+        /// The record as it stands.
+        current: Record,
+    },
+    /// The record knows another disk for this side: a cloned, moved or replaced one is asking.
+    NotMyDisk {
+        /// The record as it stands.
+        current: Record,
+    },
+    /// Both sides name the same disk id.
+    SameDisk {
+        /// The record as it stands.
+        current: Record,
+    },
+    /// This change starts from another holder than the current one.
+    WrongHolder {
+        /// The record as it stands.
+        current: Record,
+    },
+    /// The epoch cannot grow any more.
+    EpochsExhausted {
+        /// The record as it stands.
+        current: Record,
+    },
+}
+
+impl Refusal {
+    /// The record that made the witness refuse.
+    pub fn current(&self) -> Record {
+        match *self {
+            Refusal::ForeignLineage { current }
+            | Refusal::Moved { current }
+            | Refusal::WitnessBehind { current }
+            | Refusal::HolderUnknown { current }
+            | Refusal::PeerIsSolo { current }
+            | Refusal::NotMyDisk { current }
+            | Refusal::SameDisk { current }
+            | Refusal::WrongHolder { current }
+            | Refusal::EpochsExhausted { current } => current,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::ForeignLineage { current } => write!(
+                f,
+                "the witness keeps another history of this pair (lineage {}): it is new, restored or not ours",
+                current.lineage
+            ),
+            Refusal::Moved { current } => {
+                write!(f, "the record changed in the meantime, it is {current} now: ask again")
+            }
+            Refusal::WitnessBehind { current } => {
+                write!(f, "the witness is at epoch {}, behind what this node remembers", current.epoch)
+            }
+            Refusal::HolderUnknown { .. } => f.write_str(
+                "the witness does not know who is current: connect both nodes, or let an operator decide",
+            ),
+            Refusal::PeerIsSolo { current } => {
+                write!(f, "the other node went on alone ({current}): this disk may be stale")
+            }
+            Refusal::NotMyDisk { .. } => f.write_str(
+                "the record knows another disk for this node: this one is cloned, moved or replaced and must be enrolled by the active node",
+            ),
+            Refusal::SameDisk { .. } => {
+                f.write_str("both nodes name the same disk: one is a clone of the other")
+            }
+            Refusal::WrongHolder { current } => {
+                write!(f, "this change is not possible while the record is {current}")
+            }
+            Refusal::EpochsExhausted { .. } => f.write_str("the epoch cannot grow any more"),
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+/// Decides one swap: the record that replaces `current`, or why there is none.
+///
+/// The caller makes the result durable before it answers. A refused swap changes nothing.
+///
+/// # Errors
+/// Every [`Refusal`]; each carries `current`.
+pub fn decide(current: &Record, swap: &Swap) -> Result<Record, Refusal> {
+    let current = *current;
+    if swap.lineage != current.lineage {
+        return Err(Refusal::ForeignLineage { current });
+    }
+    if swap.expect < current.epoch {
+        return Err(Refusal::Moved { current });
+    }
+    if swap.expect > current.epoch {
+        return Err(Refusal::WitnessBehind { current });
+    }
+    let me = Holder::Solo { side: swap.side, disk: swap.disk };
+    let (holder, floor) = match swap.claim {
+        Claim::Solo => (known_me(&current, swap).map(|()| me)?, current.epoch),
+        Claim::GiveAway => {
+            known_me(&current, swap)?;
+            match (current.holder, current.holder.disk_of(!swap.side)) {
+                (Holder::Paired { .. }, Some(disk)) => {
+                    (Holder::Solo { side: !swap.side, disk }, current.epoch)
+                }
+                // A solo node's peer may be stale: it cannot be made the owner by a wish.
+                _ => return Err(Refusal::WrongHolder { current }),
+            }
+        }
+        Claim::Pair { peer } => {
+            known_me(&current, swap)?;
+            match current.holder {
+                Holder::Solo { .. } => (both(&current, swap, peer)?, current.epoch),
+                Holder::Paired { .. } | Holder::Unknown => return Err(Refusal::WrongHolder { current }),
+            }
+        }
+        Claim::Adopt { peer, floor } => match current.holder {
+            Holder::Unknown => (both(&current, swap, peer)?, floor),
+            Holder::Paired { .. } | Holder::Solo { .. } => return Err(Refusal::WrongHolder { current }),
+        },
+        Claim::Appoint { floor } => (me, floor),
+    };
+    let epoch = current.epoch.max(floor).next().ok_or(Refusal::EpochsExhausted { current })?;
+    Ok(Record { lineage: current.lineage, epoch, holder })
+}
+
+/// Is the sender's disk the one that the record knows for its side?
+fn known_me(current: &Record, swap: &Swap) -> Result<(), Refusal> {
+    match current.holder {
+        Holder::Unknown => Err(Refusal::HolderUnknown { current: *current }),
+        Holder::Solo { side, .. } if side != swap.side => Err(Refusal::PeerIsSolo { current: *current }),
+        Holder::Paired { .. } | Holder::Solo { .. } => {
+            if current.holder.disk_of(swap.side) == Some(swap.disk) {
+                Ok(())
+            } else {
+                Err(Refusal::NotMyDisk { current: *current })
+            }
+        }
+    }
+}
+
+/// The paired holder of the sender and `peer`.
+fn both(current: &Record, swap: &Swap, peer: DiskId) -> Result<Holder, Refusal> {
+    if peer == swap.disk {
+        return Err(Refusal::SameDisk { current: *current });
+    }
+    Ok(match swap.side {
+        Side::A => Holder::Paired { a: swap.disk, b: peer },
+        Side::B => Holder::Paired { a: peer, b: swap.disk },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const L: Lineage = Lineage([1; 16]);
+    const DA: DiskId = DiskId([0xa; 16]);
+    const DB: DiskId = DiskId([0xb; 16]);
+    const DX: DiskId = DiskId([0xc; 16]);
+    const PAIRED: Holder = Holder::Paired { a: DA, b: DB };
+    const SOLO_A: Holder = Holder::Solo { side: Side::A, disk: DA };
+    const SOLO_B: Holder = Holder::Solo { side: Side::B, disk: DB };
+
+    fn at(holder: Holder) -> Record {
+        Record { lineage: L, epoch: Epoch(7), holder }
+    }
+
+    fn by(side: Side, claim: Claim) -> Swap {
+        let disk = if side == Side::A { DA } else { DB };
+        Swap { lineage: L, expect: Epoch(7), side, disk, claim }
+    }
+
+    fn holder(current: Holder, swap: Swap) -> Result<Holder, &'static str> {
+        decide(&at(current), &swap)
+            .map(|next| {
+                assert!(next.epoch > Epoch(7));
+                next.holder
+            })
+            .map_err(|refusal| {
+                assert_eq!(refusal.current(), at(current));
+                match refusal {
+                    Refusal::ForeignLineage { .. } => "foreign",
+                    Refusal::Moved { .. } => "moved",
+                    Refusal::WitnessBehind { .. } => "behind",
+                    Refusal::HolderUnknown { .. } => "unknown",
+                    Refusal::PeerIsSolo { .. } => "peer",
+                    Refusal::NotMyDisk { .. } => "disk",
+                    Refusal::SameDisk { .. } => "same",
+                    Refusal::WrongHolder { .. } => "holder",
+                    Refusal::EpochsExhausted { .. } => "end",
+                }
+            })
+    }
+
+    #[test]
+    fn the_whole_table() {
+        let pair = |peer| Claim::Pair { peer };
+        let adopt = |peer| Claim::Adopt { peer, floor: Epoch(20) };
+        let appoint = Claim::Appoint { floor: Epoch(20) };
+        let rows: &[(Holder, Side, Claim, Result<Holder, &str>)] = &[
+            (PAIRED, Side::A, Claim::Solo, Ok(SOLO_A)),
+            (PAIRED, Side::B, Claim::Solo, Ok(SOLO_B)),
+            (SOLO_A, Side::A, Claim::Solo, Ok(SOLO_A)),
+            (SOLO_A, Side::B, Claim::Solo, Err("peer")),
+            (Holder::Unknown, Side::A, Claim::Solo, Err("unknown")),
+            (PAIRED, Side::A, Claim::GiveAway, Ok(SOLO_B)),
+            (PAIRED, Side::B, Claim::GiveAway, Ok(SOLO_A)),
+            (SOLO_A, Side::A, Claim::GiveAway, Err("holder")),
+            (SOLO_A, Side::B, Claim::GiveAway, Err("peer")),
+            (Holder::Unknown, Side::B, Claim::GiveAway, Err("unknown")),
+            (SOLO_A, Side::A, pair(DB), Ok(PAIRED)),
+            (SOLO_B, Side::B, pair(DX), Ok(Holder::Paired { a: DX, b: DB })),
+            (SOLO_A, Side::A, pair(DA), Err("same")),
+            (SOLO_A, Side::B, pair(DA), Err("peer")),
+            (PAIRED, Side::A, pair(DB), Err("holder")),
+            (Holder::Unknown, Side::A, pair(DB), Err("unknown")),
+            (Holder::Unknown, Side::B, adopt(DA), Ok(PAIRED)),
+            (Holder::Unknown, Side::A, adopt(DA), Err("same")),
+            (PAIRED, Side::A, adopt(DB), Err("holder")),
+            (SOLO_A, Side::A, adopt(DB), Err("holder")),
+            (Holder::Unknown, Side::A, appoint, Ok(SOLO_A)),
+            (PAIRED, Side::B, appoint, Ok(SOLO_B)),
+            (SOLO_A, Side::B, appoint, Ok(SOLO_B)),
+        ];
+        for (current, side, claim, want) in rows {
+            assert_eq!(&holder(*current, by(*side, *claim)), want, "{current} {side} {claim:?}");
+        }
+    }
+
+    #[test]
+    fn a_cloned_or_replaced_disk_is_not_the_node() {
+        for (current, claim) in [
+            (PAIRED, Claim::Solo),
+            (SOLO_A, Claim::Solo),
+            (PAIRED, Claim::GiveAway),
+            (SOLO_A, Claim::Pair { peer: DB }),
+        ] {
+            let swap = Swap { disk: DX, ..by(Side::A, claim) };
+            assert_eq!(holder(current, swap), Err("disk"));
+        }
+        // The clone of a's disk in box b is not b either.
+        assert_eq!(holder(PAIRED, Swap { disk: DA, ..by(Side::B, Claim::Solo) }), Err("disk"));
+    }
+
+    #[test]
+    fn only_at_the_expected_epoch_of_the_same_lineage() {
+        let claim = by(Side::A, Claim::Solo);
+        assert_eq!(holder(PAIRED, Swap { expect: Epoch(6), ..claim }), Err("moved"));
+        assert_eq!(holder(PAIRED, Swap { expect: Epoch(8), ..claim }), Err("behind"));
+        assert_eq!(holder(PAIRED, Swap { lineage: Lineage([2; 16]), ..claim }), Err("foreign"));
+        let end = Record { epoch: Epoch(u64::MAX), ..at(PAIRED) };
+        let swap = Swap { expect: Epoch(u64::MAX), ..claim };
+        assert_eq!(decide(&end, &swap), Err(Refusal::EpochsExhausted { current: end }));
+    }
+
+    #[test]
+    fn a_fresh_claim_kills_the_pairing_in_flight() {
+        let old = by(Side::A, Claim::Pair { peer: DB });
+        let fresh = decide(&at(SOLO_A), &by(Side::A, Claim::Solo)).unwrap();
+        assert_eq!(fresh, Record { epoch: Epoch(8), ..at(SOLO_A) });
+        assert_eq!(decide(&fresh, &old), Err(Refusal::Moved { current: fresh }));
+    }
+
+    #[test]
+    fn leaving_unknown_goes_above_every_remembered_epoch() {
+        let adopt = by(Side::A, Claim::Adopt { peer: DB, floor: Epoch(20) });
+        assert_eq!(decide(&at(Holder::Unknown), &adopt).unwrap().epoch, Epoch(21));
+        let low = by(Side::A, Claim::Adopt { peer: DB, floor: Epoch(2) });
+        assert_eq!(decide(&at(Holder::Unknown), &low).unwrap().epoch, Epoch(8));
+        let appoint = by(Side::B, Claim::Appoint { floor: Epoch(20) });
+        assert_eq!(decide(&at(PAIRED), &appoint).unwrap().epoch, Epoch(21));
+    }
+
+    #[test]
+    fn a_restored_record_believes_nothing_of_the_old_one() {
+        let restored = at(SOLO_A).restored(Lineage([9; 16]));
+        assert_eq!(restored.holder, Holder::Unknown);
+        let swap = by(Side::A, Claim::Solo);
+        assert_eq!(decide(&restored, &swap), Err(Refusal::ForeignLineage { current: restored }));
+        assert_eq!(Record::new(L), Record { lineage: L, epoch: Epoch(0), holder: Holder::Unknown });
+    }
+
+    #[test]
+    fn identifiers_are_hexadecimal_text() {
+        let text = "000102030405060708090a0b0c0d0eff";
+        let id: DiskId = text.parse().unwrap();
+        assert_eq!(id.0[15], 0xff);
+        assert_eq!(id.0[1], 1);
+        assert_eq!(String::from(id), text);
+        assert_eq!("000102030405060708090a0b0c0d0ef".parse::<DiskId>(), Err(BadId));
+        assert_eq!("g00102030405060708090a0b0c0d0eff".parse::<Lineage>(), Err(BadId));
+        assert_eq!(Lineage::try_from(text.to_owned()).unwrap().to_string(), text);
+        assert_eq!(!Side::A, Side::B);
+        assert_eq!(!Side::B, Side::A);
+    }
+}
