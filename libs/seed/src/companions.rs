@@ -31,6 +31,11 @@ impl Companions {
         self.files.keys().map(String::as_str)
     }
 
+    /// Names and contents of all files that were read.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        self.files.iter().filter_map(|(name, content)| Some((name.as_str(), content.as_ref().ok()?)))
+    }
+
     /// The content of a file. A file that nobody read counts as missing.
     pub(crate) fn get(&self, name: &str) -> Option<Result<&Secret, String>> {
         Some(match self.files.get(name) {

@@ -41,7 +41,7 @@ pub use model::{
     Node, NodeId, Overlay, Pair, Registry, Seed, Storage, StorageMode, Watchdog, Witness, WitnessPlace,
     Worker,
 };
-pub use scalar::{Fingerprint, Mac, Port, Protocol, human_size};
+pub use scalar::{Fingerprint, Mac, Port, Protocol, human_size, size as parse_size};
 pub use schema::json_schema;
 pub use secret::Secret;
 pub use shape::SCHEMA;

@@ -151,8 +151,11 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((whole(&text[..end]).filter(|_| end > 0)?, text[end..].trim_start()))
 }
 
-/// A size in bytes: whole numbers with KiB, MiB, GiB, TiB or KB, MB, GB, TB.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
+/// A size in bytes, as seeds have it: whole numbers with KiB, MiB, GiB, TiB or KB, MB, GB, TB.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn size(text: &str) -> Result<u64, String> {
     let (number, unit) =
         number_and_unit(text).ok_or_else(|| format!("\"{text}\" is not a number with a unit"))?;
     let factor: u64 = match unit {

@@ -1,0 +1,99 @@
+//! A part of a file or device with changes that are kept in memory, sector by sector.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+
+/// Size of a sector in bytes: what a disk writes whole or not at all.
+pub(super) const SECTOR: u64 = 512;
+
+/// Changed sectors by number, counted from the start of the part.
+pub(super) type Changes = BTreeMap<u64, [u8; SECTOR as usize]>;
+
+/// The part `start..start + length` of a file, with changes.
+pub(super) struct Overlay<'a> {
+    file: &'a File,
+    start: u64,
+    length: u64,
+    position: u64,
+    changes: Changes,
+}
+
+impl<'a> Overlay<'a> {
+    pub fn new(file: &'a File, start: u64, length: u64) -> Self {
+        Self { file, start, length: length / SECTOR * SECTOR, position: 0, changes: Changes::new() }
+    }
+
+    /// A copy of the changes so far, without those that change nothing.
+    pub fn changes(&self) -> io::Result<Changes> {
+        let mut changes = Changes::new();
+        for (number, sector) in &self.changes {
+            if self.on_disk(*number)? != *sector {
+                changes.insert(*number, *sector);
+            }
+        }
+        Ok(changes)
+    }
+
+    fn on_disk(&self, number: u64) -> io::Result<[u8; SECTOR as usize]> {
+        let mut sector = [0; SECTOR as usize];
+        self.file.read_exact_at(&mut sector, self.start + number * SECTOR)?;
+        Ok(sector)
+    }
+
+    fn sector(&self, number: u64) -> io::Result<[u8; SECTOR as usize]> {
+        self.changes.get(&number).map_or_else(|| self.on_disk(number), |sector| Ok(*sector))
+    }
+
+    /// The sector under the position, the place in it, and how many bytes of `wanted` are in it.
+    fn here(&self, wanted: usize) -> (u64, usize, usize) {
+        let within = (self.position % SECTOR) as usize;
+        let left = usize::try_from(self.length.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        (self.position / SECTOR, within, wanted.min(SECTOR as usize - within).min(left))
+    }
+}
+
+impl Read for Overlay<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (number, within, count) = self.here(buffer.len());
+        if count == 0 {
+            return Ok(0);
+        }
+        buffer[..count].copy_from_slice(&self.sector(number)?[within..within + count]);
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Write for Overlay<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let (number, within, count) = self.here(buffer.len());
+        if count == 0 {
+            return Ok(0);
+        }
+        let mut sector = self.sector(number)?;
+        sector[within..within + count].copy_from_slice(&buffer[..count]);
+        self.changes.insert(number, sector);
+        self.position += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Overlay<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (base, offset) = match to {
+            SeekFrom::Start(offset) => (offset, 0),
+            SeekFrom::Current(offset) => (self.position, offset),
+            SeekFrom::End(offset) => (self.length, offset),
+        };
+        self.position = base
+            .checked_add_signed(offset)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a place before the start"))?;
+        Ok(self.position)
+    }
+}
