@@ -154,15 +154,5 @@ fn mounted(table: &str, id: u64, parts: &[String]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mounts_of_the_device_and_its_partitions_are_seen() {
-        let table = "36 35 8:1 / /boot rw - ext4 /dev/sda1 rw\n37 35 8:18 / /media/MY\\040STICK rw - vfat /dev/sdb2 rw\n";
-        let id = nix::sys::stat::makedev(8, 16);
-        assert_eq!(mounted(table, id, &["8:17".to_owned()]), None);
-        assert_eq!(mounted(table, id, &["8:18".to_owned()]).as_deref(), Some("/media/MY STICK"));
-        assert_eq!(mounted(table, nix::sys::stat::makedev(8, 1), &[]).as_deref(), Some("/boot"));
-    }
-}
+#[path = "volume_tests.rs"]
+mod tests;
