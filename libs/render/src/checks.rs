@@ -102,6 +102,9 @@ pub fn checks(context: &Context<'_>, rendered: &Rendered, root: &str) -> Vec<Che
                 check.refused = &["[WARNING]", "[ALERT]"];
                 list.push(check);
             }
+            "/etc/chrony/chrony.conf" => {
+                list.push(check("/usr/sbin/chronyd", "chrony", &["-p", "-f", &path]));
+            }
             "/etc/lvm/lvm.conf" => {
                 let mut check = check("/usr/sbin/lvmconfig", "lvm2", &["--validate"]);
                 check.call.env.push(("LVM_SYSTEM_DIR".to_owned(), at("/etc/lvm")));

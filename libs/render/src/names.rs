@@ -4,10 +4,11 @@
 pub const DRBD_RESOURCE: &str = "edgepair";
 /// The replicated block device.
 pub const DRBD_DEVICE: &str = "/dev/drbd0";
-/// Where the replicated file system is mounted on the active node.
-pub const DATA: &str = "/var/lib/edgepair/data";
+/// Where the replicated file system is mounted on the active node. Not below node-init's own folder, which nobody else
+/// may enter: the database runs as a user of its own.
+pub const DATA: &str = "/var/lib/pair";
 /// systemd's name of that mount.
-pub const DATA_MOUNT: &str = "var-lib-edgepair-data.mount";
+pub const DATA_MOUNT: &str = "var-lib-pair.mount";
 /// The preallocated file of mode `loop`.
 pub const BACKING_FILE: &str = "/var/lib/edgepair/backing.img";
 /// Name by which the loop device is found again (`losetup --loop-ref`, /dev/disk/by-loop-ref/).
@@ -15,7 +16,7 @@ pub const BACKING_REF: &str = "edgepair";
 /// Unit that attaches the loop device.
 pub const BACKING_UNIT: &str = "edgepair-backing.service";
 /// Cluster of PostgreSQL on the replicated file system.
-pub const POSTGRES_DATA: &str = "/var/lib/edgepair/data/postgres";
+pub const POSTGRES_DATA: &str = "/var/lib/pair/postgres";
 /// Unit of PostgreSQL.
 pub const POSTGRES_UNIT: &str = "edgepair-postgres.service";
 /// Folder of PostgreSQL's configuration.

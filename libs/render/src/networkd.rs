@@ -44,7 +44,8 @@ pub(crate) fn render(context: &Context<'_>, out: &mut Rendered) {
     if let Some(address) = separate {
         replication(context, address, out);
     }
-    out.add("/etc/systemd/networkd.conf.d/10-edgepair.conf", daemon());
+    out.add(format!("{DIR}/80-unconfigured.network"), others());
+    out.add("/etc/systemd/networkd.conf.d/60-edgepair-seed.conf", daemon());
     out.unit("systemd-networkd.service", Start::Boot);
 }
 
@@ -181,6 +182,18 @@ fn vlan_netdev(name: &str, id: u16, mtu: Option<u16>) -> String {
     }
     conf.section("VLAN");
     conf.line(format!("Id={id}"));
+    conf.finish()
+}
+
+/// In place of the image's file of this name, which asks for an address on every card: with a seed, cards that it does
+/// not name are left alone.
+fn others() -> String {
+    let mut conf = Conf::new();
+    conf.section("Match");
+    conf.line("Kind=!*");
+    conf.line("Type=ether");
+    conf.section("Link");
+    conf.line("Unmanaged=yes");
     conf.finish()
 }
 

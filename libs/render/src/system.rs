@@ -5,24 +5,32 @@ use crate::output::Start;
 use crate::{Context, Rendered};
 
 pub(crate) fn render(context: &Context<'_>, out: &mut Rendered) {
-    out.add("/etc/systemd/timesyncd.conf.d/10-edgepair.conf", time(context));
-    out.unit("systemd-timesyncd.service", Start::Boot);
-    out.add("/etc/systemd/journald.conf.d/10-edgepair.conf", journal(context));
-    out.add("/etc/systemd/system.conf.d/10-edgepair.conf", watchdog(context));
-    out.add("/etc/sysctl.d/90-edgepair.conf", sysctl(context));
+    out.add("/etc/chrony/chrony.conf", time(context));
+    out.unit("chrony.service", Start::Boot);
+    // Numbers above those of the image's own files: of two files the later one counts.
+    out.add("/etc/systemd/journald.conf.d/60-edgepair-seed.conf", journal(context));
+    out.add("/etc/systemd/system.conf.d/60-edgepair-seed.conf", watchdog(context));
+    out.add("/etc/sysctl.d/95-edgepair-seed.conf", sysctl(context));
 }
 
+/// chrony.conf(5). Time is for logs and certificates; who may write is decided without a clock.
 fn time(context: &Context<'_>) -> String {
     let servers = &context.seed.network.ntp;
     let mut conf = Conf::new();
-    conf.section("Time");
-    if !servers.is_empty() {
-        conf.line(format!("NTP={}", servers.join(" ")));
-        // With servers of its own a site does not want others asked.
-        conf.line("FallbackNTP=");
+    if servers.is_empty() {
+        conf.line("pool 2.debian.pool.ntp.org iburst maxsources 4");
     }
-    // Boards without a battery start in the past; the last known time is kept every minute.
-    conf.line("SaveIntervalSec=60");
+    conf.lines(servers.iter().map(|server| format!("server {server} iburst")));
+    conf.lines([
+        "driftfile /var/lib/chrony/chrony.drift",
+        // Boards without a battery start years back: jump at the start, later only drift, which databases like better.
+        "makestep 1.0 3",
+        "rtcsync",
+        "leapsectz right/UTC",
+        // It asks and does not serve.
+        "port 0",
+        "cmdport 0",
+    ]);
     conf.finish()
 }
 
@@ -64,16 +72,11 @@ fn watchdog(context: &Context<'_>) -> String {
 fn sysctl(context: &Context<'_>) -> String {
     let mut conf = Conf::new();
     conf.lines([
-        // A node that panics is gone for the pair; the sooner it is back the better.
-        "kernel.panic = 3",
-        "kernel.panic_on_oops = 1",
-        "net.ipv4.conf.all.accept_redirects = 0",
-        "net.ipv4.conf.all.send_redirects = 0",
-        "net.ipv4.conf.all.accept_source_route = 0",
         // With two links a node must not answer for one on the other.
         "net.ipv4.conf.all.arp_ignore = 1",
         "net.ipv4.conf.all.arp_announce = 2",
-        "net.ipv6.conf.all.accept_redirects = 0",
+        "net.ipv4.conf.all.send_redirects = 0",
+        "net.ipv4.conf.all.accept_source_route = 0",
         "net.ipv6.conf.all.accept_ra = 0",
     ]);
     if context.seed.kubernetes.is_some() {

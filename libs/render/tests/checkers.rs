@@ -100,7 +100,8 @@ fn programs_refuse_broken_files() {
         ("/etc/drbd.d/edgepair.res", "fencing", "fencin"),
         ("/etc/edgepair/postgres/postgresql.conf", "wal_recycle = off", "wal_recycle = perhaps"),
         ("/etc/systemd/system/edgepair-postgres.service", "Type=notify", "Type=notfy"),
-        ("/etc/systemd/system/var-lib-edgepair-data.mount", "What=", "Waht="),
+        ("/etc/systemd/system/var-lib-pair.mount", "What=", "Waht="),
+        ("/etc/chrony/chrony.conf", "driftfile", "driftfiel"),
         ("/etc/lvm/lvm.conf", "global_filter", "globul_filter"),
         ("/etc/udev/rules.d/61-edgepair-storage.rules", "SUBSYSTEM==", "SUBSYSTEM="),
     ];
