@@ -26,7 +26,6 @@ fn time(context: &Context<'_>) -> String {
         // Boards without a battery start years back: jump at the start, later only drift, which databases like better.
         "makestep 1.0 3",
         "rtcsync",
-        "leapsectz right/UTC",
         // It asks and does not serve.
         "port 0",
         "cmdport 0",
