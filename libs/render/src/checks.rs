@@ -79,6 +79,9 @@ pub fn checks(context: &Context<'_>, rendered: &Rendered, root: &str) -> Vec<Che
             "/etc/keepalived/keepalived.conf" => {
                 let mut check =
                     check("/usr/sbin/keepalived", "keepalived", &["--config-test", "--use-file", &path]);
+                // The folder of the tracked file has to be there; on a node tmpfiles makes it.
+                let args = ["-d", "-m", "0755", edgepair_layout::path::RUN_DIR];
+                check.prepare = vec![call("/usr/bin/install", &args)];
                 check.refused = &["Unknown keyword", "unknown keyword", "invalid", "ignoring", "missing"];
                 list.push(check);
             }

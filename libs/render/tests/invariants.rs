@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use common::{SECRET, each_box, named, rendered};
 use edgepair_render::{Card, Facts, RenderError, Start, plan, render, secrets, timing};
 use edgepair_seed::{Mac, Member, NodeId};
+use proptest::prelude::*;
 
 #[test]
 fn files_are_whole_and_single() {
@@ -179,4 +180,62 @@ fn every_destructive_step_asks_for_a_proof() {
             assert!(!step.done_when.is_empty());
         }
     });
+}
+
+/// Seeds put together at random from parts that are each valid.
+fn any_seed() -> impl Strategy<Value = String> {
+    let choice = |words: &'static [&'static str]| prop::sample::select(words.to_vec());
+    (
+        any::<[bool; 6]>(),
+        choice(&["", "vlan = 7\n", "mtu = 9000\n", "vlan = 4094\nmtu = 1280\n"]),
+        choice(&["loop\"\nsize = \"1GiB", "device\"\ndevice = \"/dev/disk/by-id/x.y-1", "device\"\nsize = \"2GiB\"\ndevice = \"/dev/vdb"]),
+        choice(&["manual", "availability-first"]),
+        choice(&["", "[kubernetes]\n", "[kubernetes]\ndatastore = \"sqlite\"\n", "[kubernetes]\noverlay = \"host-gw\"\nbalancer = {}\n", "[kubernetes]\noverlay = \"none\"\nbalancer = { enabled = false }\n"]),
+        choice(&["", "ports = [\"80/tcp\", \"70-90/tcp\", \"91/tcp\", \"53/udp\"]\n", "ssh_from = []\n", "postgres_from = [\"0.0.0.0/0\", \"10.0.0.0/8\"]\n"]),
+        1_u8..=254,
+    )
+        .prop_map(|(on, network, storage, mode, kubernetes, access, host)| {
+            let [six, bond, link, serial, key, worker] = on;
+            let other = if host == 254 { 1 } else { host + 1 };
+            let virtual_ip = if other == 254 { 1 } else { other + 1 };
+            let virtual_ip = if virtual_ip == host { host + 1 } else { virtual_ip };
+            let node = |letter: &str, host: u8, tag: u8| {
+                let six = if six { format!(", \"2001:db8::{host}/64\"") } else { String::new() };
+                let macs = if bond { format!("[\"52:54:00:00:00:{tag}1\", \"52:54:00:00:00:{tag}2\"]") } else { format!("\"52:54:00:00:00:{tag}1\"") };
+                let mac = if serial && !bond { format!("serial = \"s{tag}\"\n") } else { format!("mac = {macs}\n") };
+                let link = if link { format!("replication_address = \"198.51.100.{tag}/24\"\nreplication_mac = \"52:54:00:00:00:{tag}9\"\n") } else { String::new() };
+                format!("[node.{letter}]\naddress = [\"192.0.2.{host}/24\"{six}]\n{mac}{link}")
+            };
+            let bond = if bond { "bond = { mode = \"active-backup\" }\n" } else { "" };
+            let key = if key { "ssh_keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDY2OyC8UZ3b+LhzUCdXNpM8OcGKNwhYwxYwWfN0g52 x\"]\n" } else { "" };
+            let worker = if worker && !kubernetes.is_empty() { "[worker.w]\naddress = [\"192.0.2.254/24\", \"2001:db8::fe/64\"]\nserial = \"w\"\n" } else { "" };
+            format!(
+                "schema = 1\n[pair]\nname = \"p\"\nvirtual_ip = \"192.0.2.{virtual_ip}/24\"\nsecret_file = \"pair.secret\"\n{}{}[network]\n{network}{bond}\n[storage]\nmode = \"{storage}\"\n[failover]\nmode = \"{mode}\"\n{kubernetes}{worker}[access]\n{access}{key}",
+                node("a", host, 1),
+                node("b", other, 2),
+            )
+        })
+        .prop_filter("the worker's address is free", |text| text.matches("192.0.2.254").count() < 2)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_valid_seed_renders(text in any_seed()) {
+        let seed = common::seed(&text);
+        for member in edgepair_render::checks::members(&seed) {
+            let facts = Facts::assumed(&seed, &member);
+            let rendered = render(&seed, &member, &facts);
+            prop_assert!(rendered.is_ok(), "{:?}", rendered);
+            let rendered = rendered.expect("checked");
+            let rules = &rendered.file("/etc/nftables.conf").expect("rules").content;
+            prop_assert_eq!(rules.matches('{').count(), rules.matches('}').count());
+            prop_assert!(!rules.contains("saddr {  }") && !rules.contains("iifname \"\""), "{}", rules);
+            for file in &rendered.files {
+                // Braces that close, and no empty value where one belongs.
+                prop_assert!(!file.content.lines().any(|line| line.ends_with('=') && !line.starts_with("FallbackNTP")), "{:?}", file);
+            }
+        }
+    }
 }

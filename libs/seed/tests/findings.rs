@@ -320,6 +320,38 @@ fn mistakes_with_kubernetes_and_system() {
 }
 
 #[test]
+fn mistakes_with_workers() {
+    each(
+        WORKERS,
+        "one-disk",
+        &[
+            Mistake(
+                "overlay = \"wireguard\"",
+                "overlay = \"host-gw\"",
+                &["E 25 worker.yard.address outside-network", "W 48 kubernetes.overlay open-overlay"],
+            ),
+            Mistake("gateway = \"198.51.100.1\"\n", "", &["E 25 worker.yard.address outside-network"]),
+            Mistake(
+                "\"198.51.100.70/24\"\ngateway = \"198.51.100.1\"",
+                "\"2001:db8::70/64\"\ngateway = \"2001:db8::1\"",
+                &["E 25 worker.yard.address families-differ"],
+            ),
+            Mistake("192.0.2.70/24", "192.0.2.61/24", &["E 19 worker.press.address duplicate-address"]),
+            Mistake("role=press", "role", &["E 20 worker.press.labels bad-value"]),
+            Mistake("press=only:NoSchedule", "press:Never", &["E 21 worker.press.taints bad-value"]),
+            Mistake("[worker.yard]", "[worker.Yard]", &["E 23 worker.Yard bad-name"]),
+            Mistake(
+                "[registry.\"docker.io\"]",
+                "[registry.\"docker io\"]",
+                &["E 58 registry.\"docker io\" bad-name"],
+            ),
+            Mistake("port = 8443", "port = 6443", &["E 52 kubernetes.balancer.port port-taken"]),
+            Mistake("containers = \"12GiB\"", "containers = \"30GiB\"", &["E 35 storage.size does-not-fit"]),
+        ],
+    );
+}
+
+#[test]
 fn secrets_never_show_in_reports() {
     let broken = [
         ("secret_file = \"pair.secret\"", "secret = \"hunter2\""),

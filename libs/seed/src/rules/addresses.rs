@@ -159,15 +159,19 @@ impl Rules<'_> {
                 .map(|(address, _)| address)
                 .collect();
             let key = format!("{path}.address");
-            for (net, span) in self.seed.nets(&key) {
-                let near = networks.iter().any(|network| *network == net.trunc());
-                let routed = gateways.iter().any(|gateway| net.contains(gateway));
-                if !near && !routed && !networks.is_empty() {
-                    let reason =
-                        format!("{net} is neither in the nodes' network nor has it a gateway to get there");
-                    let fix = format!("add {path}.gateway, an address inside {}", net.trunc());
-                    self.at(Severity::Error, "outside-network", &key, span, reason, fix);
-                }
+            let own = self.seed.nets(&key);
+            let reaches = |net: &IpNet| {
+                networks.contains(&net.trunc()) || gateways.iter().any(|gateway| net.contains(gateway))
+            };
+            // One way to the nodes is enough; a second address may serve devices beside the worker.
+            if networks.is_empty() || own.iter().any(|(net, _)| reaches(net)) {
+                continue;
+            }
+            if let Some((net, span)) = own.first() {
+                let reason =
+                    format!("{net} is neither in the nodes' network nor has it a gateway to get there");
+                let fix = format!("add {path}.gateway, an address inside {}", net.trunc());
+                self.at(Severity::Error, "outside-network", &key, span.clone(), reason, fix);
             }
         }
     }

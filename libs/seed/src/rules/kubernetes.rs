@@ -71,6 +71,7 @@ impl Rules<'_> {
         self.datastore();
         self.owned_options();
         self.cluster_networks();
+        self.overlay();
         for name in seed.names_under("registry") {
             let key = |part: &str| format!("registry.{name}.{part}");
             self.one_secret(&key("password"), &key("password_file"), false);
@@ -148,6 +149,33 @@ impl Rules<'_> {
         }
     }
 
+    /// Routes between the boxes have conditions that a tunnel has not.
+    fn overlay(&mut self) {
+        if self.seed.text("kubernetes.overlay") != Some("host-gw") {
+            return;
+        }
+        self.warn(
+            "open-overlay",
+            "kubernetes.overlay",
+            "packets of pods travel bare: whoever can send into this network can send in a pod's name",
+            "use \"vxlan\" or \"wireguard\" unless the network is yours alone",
+        );
+        let networks = self.node_networks();
+        for path in self.boxes().into_iter().filter(|path| path.starts_with("worker.")) {
+            let key = format!("{path}.address");
+            let own = self.seed.nets(&key);
+            if networks.is_empty() || own.iter().any(|(net, _)| networks.contains(&net.trunc())) {
+                continue;
+            }
+            if let Some((net, span)) = own.first() {
+                let reason =
+                    format!("{net} is not in the nodes' network, and overlay \"host-gw\" routes within one");
+                let fix = "use overlay \"vxlan\" or \"wireguard\"";
+                self.at(Severity::Error, "outside-network", &key, span.clone(), reason, fix);
+            }
+        }
+    }
+
     /// Pods and services need a family that the nodes have.
     fn family_of_cluster(&mut self, key: &str, nets: &[IpNet]) {
         let nodes = self.node_networks();
@@ -162,6 +190,20 @@ impl Rules<'_> {
                     format!("{net} is {}, and the nodes have no such address", family(net.addr())),
                     format!("set {key} to a network of the nodes' family, for example fd00:42::/56 for IPv6"),
                 );
+            }
+        }
+        for path in self.boxes().into_iter().filter(|path| path.starts_with("worker.")) {
+            let address = format!("{path}.address");
+            let have = self.seed.nets(&address);
+            for net in nets.iter().filter(|_| !have.is_empty() && key.ends_with("cluster_cidr")) {
+                if !have.iter().any(|(own, _)| family(own.addr()) == family(net.addr())) {
+                    self.error(
+                        "families-differ",
+                        &address,
+                        format!("pods have {} addresses, and this box has none", family(net.addr())),
+                        "give the worker an address of each family that the pods have",
+                    );
+                }
             }
         }
         for (index, net) in nets.iter().enumerate() {

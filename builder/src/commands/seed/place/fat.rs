@@ -95,12 +95,32 @@ fn temporary(index: usize) -> String {
     format!("EPNEW{index}.TMP")
 }
 
+/// The first day that FAT knows. No clock is asked, so the same seed gives the same partition; the library's own
+/// default is a day that does not exist.
+#[derive(Debug)]
+struct FirstDay;
+
+impl fatfs::TimeProvider for FirstDay {
+    fn get_current_date(&self) -> fatfs::Date {
+        fatfs::Date { year: 1980, month: 1, day: 1 }
+    }
+
+    fn get_current_date_time(&self) -> fatfs::DateTime {
+        let time = fatfs::Time { hour: 0, min: 0, sec: 0, millis: 0 };
+        fatfs::DateTime { date: self.get_current_date(), time }
+    }
+}
+
+fn options() -> FsOptions {
+    FsOptions::new().update_accessed_date(false).time_provider(&FirstDay)
+}
+
 fn edit(
     overlay: &mut Overlay<'_>,
     change: impl FnOnce(&fatfs::Dir<'_, &mut Overlay<'_>>) -> io::Result<()>,
 ) -> io::Result<()> {
     overlay.seek(SeekFrom::Start(0))?;
-    let system = FileSystem::new(overlay, FsOptions::new().update_accessed_date(false))?;
+    let system = FileSystem::new(overlay, options())?;
     change(&system.root_dir())?;
     system.unmount()
 }
@@ -108,7 +128,7 @@ fn edit(
 /// Reads every file back before anything is written.
 fn verify(overlay: &mut Overlay<'_>, payload: &Payload) -> anyhow::Result<()> {
     overlay.seek(SeekFrom::Start(0))?;
-    let system = FileSystem::new(overlay, FsOptions::new().update_accessed_date(false))?;
+    let system = FileSystem::new(overlay, options())?;
     let root = system.root_dir();
     for item in &payload.items {
         match (&item.content, root.open_file(&item.name)) {
