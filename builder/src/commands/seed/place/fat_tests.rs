@@ -165,3 +165,24 @@ fn a_full_file_system_is_left_as_it_was() {
     assert!(put(&file, START, size, &large).is_err());
     assert_eq!(read(&file, size, &Changes::new()), expected(&payload("first", true)));
 }
+
+#[test]
+fn old_clusters_become_free_again() {
+    let size = SIZES[0];
+    let file = image(size);
+    // The whole file system would be full after some fifty times.
+    for round in 0..200 {
+        put(&file, START, size, &payload(if round % 2 == 0 { "even" } else { "odd" }, true)).expect("puts");
+    }
+}
+
+#[test]
+fn what_does_not_read_back_is_noticed() {
+    let size = SIZES[0];
+    let file = image(size);
+    put(&file, START, size, &payload("first", true)).expect("puts");
+    let verdict = |payload: &Payload| verify(&mut Overlay::new(&file, START, size), payload).is_ok();
+    assert!(verdict(&payload("first", true)));
+    assert!(!verdict(&payload("second", true)), "other content");
+    assert!(!verdict(&payload("first", false)), "a file that should be gone");
+}
