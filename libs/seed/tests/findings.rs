@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{DUAL_STACK, MINIMAL, SQLITE_MANUAL, TEN_ERRORS, WORKERS, checked, codes};
+use common::{DUAL_STACK, IPV6_ONLY, MINIMAL, SQLITE_MANUAL, TEN_ERRORS, WORKERS, checked, codes};
 
 #[test]
 fn ten_errors_are_ten_findings() {
@@ -36,6 +36,7 @@ fn good_seeds_have_no_error() {
         ["W 1 access.ssh_keys no-ssh-key", "W 18 storage.mode one-disk", "W 22 failover.mode no-witness"]
     );
     assert_eq!(codes(WORKERS), ["W 34 storage.mode one-disk"]);
+    assert_eq!(codes(IPV6_ONLY), ["W 32 failover.mode can-lose-data", "W 35 watchdog.enabled no-watchdog"]);
 }
 
 /// One mistake in a good seed: the text to replace, what with, and the findings, without the warning that stays.

@@ -1,15 +1,15 @@
 //! `edgepair seed`: make, check, show and place the file that says what a pair of boxes is to be.
 //!
 //! The checks and the renderers are the node's own (`edgepair-seed`, `edgepair-render`); here are only questions,
-//! files and printing.
+//! files and printing. [`load`], [`write::payload`] and [`place::put`] also serve whoever else places seeds.
 
 mod ask;
 mod check;
-mod load;
+pub mod load;
 mod new;
-mod place;
+pub mod place;
 mod show;
-mod write;
+pub mod write;
 
 use std::process::ExitCode;
 

@@ -4,11 +4,12 @@
 use edgepair_render::{Context, Facts, Rendered, checks, render};
 use edgepair_seed::{Companions, Input, Member, Seed, check};
 
-pub const SEEDS: [(&str, &str); 4] = [
+pub const SEEDS: [(&str, &str); 5] = [
     ("minimal", include_str!("../../../seed/tests/seeds/minimal.toml")),
     ("dual-stack", include_str!("../../../seed/tests/seeds/dual-stack.toml")),
     ("sqlite-manual", include_str!("../../../seed/tests/seeds/sqlite-manual.toml")),
     ("workers", include_str!("../../../seed/tests/seeds/workers.toml")),
+    ("ipv6-only", include_str!("../../../seed/tests/seeds/ipv6-only.toml")),
 ];
 
 /// The secret of every pair in these tests.

@@ -8,11 +8,13 @@ pub const DUAL_STACK: &str = include_str!("../seeds/dual-stack.toml");
 pub const SQLITE_MANUAL: &str = include_str!("../seeds/sqlite-manual.toml");
 pub const WORKERS: &str = include_str!("../seeds/workers.toml");
 pub const TEN_ERRORS: &str = include_str!("../seeds/ten-errors.toml");
-pub const GOOD: [(&str, &str); 4] = [
+pub const IPV6_ONLY: &str = include_str!("../seeds/ipv6-only.toml");
+pub const GOOD: [(&str, &str); 5] = [
     ("minimal", MINIMAL),
     ("dual-stack", DUAL_STACK),
     ("sqlite-manual", SQLITE_MANUAL),
     ("workers", WORKERS),
+    ("ipv6-only", IPV6_ONLY),
 ];
 
 /// The secret of every pair in these tests.
