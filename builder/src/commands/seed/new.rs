@@ -163,6 +163,7 @@ impl Answers {
                     }
                 }
             };
+        let name = one(args.name.as_ref(), "--name", "Name of the pair", "", some)?;
         let mut several = |given: &[String], option, question: &str, judge| -> anyhow::Result<Vec<String>> {
             if given.is_empty() {
                 Ok(words(&one(None, option, question, "", judge)?))
@@ -177,13 +178,13 @@ impl Answers {
                 "Virtual IP, for example 192.0.2.50/24",
                 nets,
             )?,
+            name,
             ..Self::default()
         };
         let address_a =
             several(&args.address_a, "--address-a", "Address of the first box, with length", nets)?;
         let address_b =
             several(&args.address_b, "--address-b", "Address of the second box, with length", nets)?;
-        answers.name = one(args.name.as_ref(), "--name", "Name of the pair", "", some)?;
         // A box may be found by other means than its MAC address; the check warns.
         let mac = |given: &Option<String>, which: &str| match given {
             None if questions => {
