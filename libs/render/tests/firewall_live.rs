@@ -8,71 +8,22 @@
 mod common;
 
 use std::path::Path;
-use std::process::{Command, Output};
+
+use common::netns::{Net, ip, run};
 
 const PORTS: [u16; 9] = [22, 111, 5432, 6443, 7788, 7790, 7791, 8080, 10250];
 
-#[expect(clippy::disallowed_methods, reason = "ip, nft and bash are what this test drives")]
-fn run(program: &str, args: &[&str]) -> Result<Output, String> {
-    let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    Err(format!("{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr)))
-}
-
-fn ip(words: &str) -> Result<Output, String> {
-    run("ip", &words.split(' ').collect::<Vec<_>>())
-}
-
-/// The namespaces; gone when dropped.
-struct Net {
-    names: [String; 4],
-}
-
-impl Net {
-    /// `Err` when this machine cannot do it.
-    fn new() -> Result<Self, String> {
-        let id = std::process::id();
-        let net = Self { names: ["switch", "node", "peer", "other"].map(|name| format!("ep{id}{name}")) };
-        let switch = &net.names[0];
-        for name in &net.names {
-            ip(&format!("netns add {name}"))?;
-            ip(&format!("-n {name} link set lo up"))?;
-        }
-        ip(&format!("-n {switch} link add br0 type bridge"))?;
-        ip(&format!("-n {switch} link set br0 up"))?;
-        for (index, name) in net.names.iter().enumerate().skip(1) {
-            let host = [0, 60, 61, 99][index];
-            ip(&format!("link add eth0 netns {name} type veth peer name p{index} netns {switch}"))?;
-            ip(&format!("-n {switch} link set p{index} master br0 up"))?;
-            ip(&format!("-n {name} address add 192.0.2.{host}/24 dev eth0"))?;
-            ip(&format!("-n {name} address add 2001:db8::{host}/64 dev eth0 nodad"))?;
-            ip(&format!("-n {name} link set eth0 up"))?;
-        }
-        Ok(net)
-    }
-
-    /// Ports of the node that answer, asked from the namespace `from`; all at once, for at most a second.
-    fn scan(&self, from: usize, address: &str) -> Vec<u16> {
-        let script = format!(
-            "for p in {}; do ( timeout 1 bash -c \"exec 3<>/dev/tcp/{address}/$p\" 2>/dev/null; [ $? = 124 ] || echo $p ) & done; wait",
-            PORTS.map(|port| port.to_string()).join(" ")
-        );
-        let output = run("ip", &["netns", "exec", &self.names[from], "bash", "-c", &script]).expect("scans");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mut ports: Vec<u16> = text.lines().filter_map(|line| line.parse().ok()).collect();
-        ports.sort_unstable();
-        ports
-    }
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        for name in &self.names {
-            let _ = ip(&format!("netns delete {name}"));
-        }
-    }
+/// Ports of the node that answer, asked from the namespace `from`; all at once, for at most a second.
+fn scan(net: &Net, from: usize, address: &str) -> Vec<u16> {
+    let script = format!(
+        "for p in {}; do ( timeout 1 bash -c \"exec 3<>/dev/tcp/{address}/$p\" 2>/dev/null; [ $? = 124 ] || echo $p ) & done; wait",
+        PORTS.map(|port| port.to_string()).join(" ")
+    );
+    let output = run("ip", &["netns", "exec", &net.names[from], "bash", "-c", &script]).expect("scans");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut ports: Vec<u16> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    ports.sort_unstable();
+    ports
 }
 
 const PEER: usize = 2;
@@ -103,7 +54,7 @@ fn only_what_the_seed_says_gets_through() {
 
     for address in ["192.0.2.60", "2001:db8::60"] {
         assert_eq!(
-            net.scan(STRANGER, address),
+            scan(&net, STRANGER, address),
             PORTS,
             "without rules the scan reaches everything at {address}"
         );
@@ -118,9 +69,9 @@ fn only_what_the_seed_says_gets_through() {
         ip(&format!("-n {name} neighbour flush all")).expect("flushes");
     }
     for address in ["192.0.2.60", "2001:db8::60"] {
-        assert_eq!(net.scan(STRANGER, address), [22, 8080], "a stranger at {address}");
+        assert_eq!(scan(&net, STRANGER, address), [22, 8080], "a stranger at {address}");
     }
-    assert_eq!(net.scan(PEER, "192.0.2.60"), [22, 5432, 6443, 7788, 7790, 8080, 10250]);
+    assert_eq!(scan(&net, PEER, "192.0.2.60"), [22, 5432, 6443, 7788, 7790, 8080, 10250]);
     // The replication runs over the first address, which is the IPv4 one.
-    assert_eq!(net.scan(PEER, "2001:db8::60"), [22, 5432, 6443, 7790, 8080, 10250]);
+    assert_eq!(scan(&net, PEER, "2001:db8::60"), [22, 5432, 6443, 7790, 8080, 10250]);
 }

@@ -1,6 +1,8 @@
 //! Seeds that several tests share.
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
+pub mod netns;
+
 use edgepair_render::{Context, Facts, Rendered, checks, render};
 use edgepair_seed::{Companions, Input, Member, Seed, check};
 
