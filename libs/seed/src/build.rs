@@ -252,7 +252,7 @@ impl Builder<'_> {
     }
 
     fn secret(&self, value: &str, file: &str) -> Option<Secret> {
-        let inline = self.seed.text(value).map(|text| Secret::new(text.to_owned()));
+        let inline = self.seed.secret(value).cloned();
         inline.or_else(|| self.companions.trimmed(self.seed.text(file)?))
     }
 

@@ -131,7 +131,7 @@ pub(crate) fn flatten(seed: &Shaped, companions: &Companions, pair: &PairSecret)
         let text = match (row.kind, &entry.value) {
             // Where the secret stands does not matter, only what it is; see `pair.secret` below.
             (Kind::Secret | Kind::SecretFile, _) if path.starts_with("pair.secret") => continue,
-            (Kind::Secret, Value::Text(text)) => fingerprint(text),
+            (Kind::Secret, Value::Secret(secret)) => fingerprint(secret.expose_secret()),
             (Kind::SecretFile | Kind::File, Value::Text(name)) => match companions.whole(name) {
                 Some(content) => fingerprint(content.expose_secret().trim_end()),
                 None => continue,
@@ -179,6 +179,7 @@ fn fingerprint(secret: &str) -> String {
 fn show(value: &Value) -> String {
     match value {
         Value::Text(text) => text.clone(),
+        Value::Secret(secret) => secret.to_string(),
         Value::Bool(yes) => yes.to_string(),
         Value::Integer(number) => number.to_string(),
         Value::Address(address) => address.to_string(),

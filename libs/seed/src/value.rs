@@ -8,12 +8,14 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::scalar::{self, Fingerprint, Mac, Port};
+use crate::secret::Secret;
 use crate::table::Kind;
 
 /// A value that has the form its key asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
     Text(String),
+    Secret(Secret),
     Bool(bool),
     Integer(i64),
     Address(IpAddr),
@@ -154,7 +156,7 @@ fn from_text(kind: Kind, text: &str) -> Result<Value, Why> {
         Kind::Duration => scalar::duration(text).map(Value::Millis).map_err(why),
         Kind::Fingerprint => Fingerprint::parse(text).map(Value::Fingerprint).map_err(why),
         Kind::Port => Port::parse(text).map(Value::Port).map_err(why),
-        Kind::Secret => good(),
+        Kind::Secret => Ok(Value::Secret(Secret::new(text.to_owned()))),
         // Not texts: `parse` has dealt with them before.
         Kind::Bool | Kind::Integer(..) | Kind::List(_) | Kind::OneOrMore(_) | Kind::Anything => {
             Err(why("this is a text".into()))

@@ -19,13 +19,10 @@ impl Rules<'_> {
             );
         }
         self.one_secret("pair.secret", "pair.secret_file", true);
-        let inline = seed.text("pair.secret").map(str::to_owned);
+        let inline = seed.secret("pair.secret").cloned();
         let from_file = seed.text("pair.secret_file").and_then(|name| self.companions.trimmed(name));
-        for (key, secret) in [
-            ("pair.secret", inline),
-            ("pair.secret_file", from_file.map(|secret| secret.expose_secret().to_owned())),
-        ] {
-            if let Some(why) = secret.as_deref().and_then(weakness) {
+        for (key, secret) in [("pair.secret", inline), ("pair.secret_file", from_file)] {
+            if let Some(why) = secret.as_ref().and_then(|secret| weakness(secret.expose_secret())) {
                 self.error("weak-secret", key, why, "make one with: edgepair seed new");
             }
         }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::{Entry, Shaped};
 use crate::scalar::Mac;
+use crate::secret::Secret;
 use crate::table;
 use crate::value::Value;
 
@@ -41,6 +42,13 @@ impl Shaped {
     pub fn text(&self, path: &str) -> Option<&str> {
         match &self.values.get(path)?.value {
             Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn secret(&self, path: &str) -> Option<&Secret> {
+        match &self.values.get(path)?.value {
+            Value::Secret(secret) => Some(secret),
             _ => None,
         }
     }
