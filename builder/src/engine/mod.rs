@@ -43,7 +43,7 @@ pub struct Done {
 pub struct Engine<'a> {
     cache: &'a Cache,
     sandbox: Sandbox,
-    steps: Vec<(Step, Mutex<Option<Done>>)>,
+    steps: Vec<(Step, Mutex<Option<Result<Done, String>>>)>,
     progress: &'a Progress,
 }
 
@@ -63,12 +63,9 @@ impl<'a> Engine<'a> {
             bail!("there is no build step called {name}");
         };
         let mut slot = slot.lock().map_err(|_| anyhow::anyhow!("step {name} broke off"))?;
-        if let Some(done) = slot.as_ref() {
-            return Ok(done.clone());
-        }
-        let done = self.make(step, false)?;
-        *slot = Some(done.clone());
-        Ok(done)
+        // A failure is remembered as well: several steps may need this one, and it would fail again.
+        let result = slot.get_or_insert_with(|| self.make(step).map_err(|error| format!("{error:#}")));
+        result.clone().map_err(anyhow::Error::msg)
     }
 
     /// Says for each step whether the cache has it, without running anything. A step whose inputs are not known yet
@@ -120,7 +117,7 @@ impl<'a> Engine<'a> {
         results.into_iter().map(|(name, result)| Ok((name, result?))).collect()
     }
 
-    fn make(&self, step: &Step, again: bool) -> anyhow::Result<Done> {
+    fn make(&self, step: &Step) -> anyhow::Result<Done> {
         let dependencies = self.dependencies(step)?;
         let digests = input_digests(step, |of, file| dependencies.get(of)?.record.outputs.get(file).cloned())
             .with_context(|| format!("step {} asks for an output that its maker does not have", step.name))?;
@@ -128,18 +125,22 @@ impl<'a> Engine<'a> {
         // Another edgepair may be at the same step: the second one waits and finds the first one's result.
         let _lock = self.cache.lock(&format!("{}-{key}", step.name))?;
         let why = match self.cache.look_up(step.name, &key, &parts) {
-            Verdict::Hit(dir, record) if !again => {
+            Verdict::Hit(dir, record) => {
                 self.progress.cached(step.name, &step.title);
                 return Ok(Done { dir, record, cached: true, key });
             }
-            Verdict::Hit(..) => "asked to".to_owned(),
             Verdict::Miss(why) => why,
         };
         self.check_inputs(&dependencies)?;
         let running = self.progress.start(step.name, &step.title, &why);
         let started = now();
         let work = WorkDir::new(self.cache, &self.sandbox, step.name)?;
-        self.run_actions(step, &dependencies, &work)
+        let result = self.run_actions(step, &dependencies, &work);
+        if result.is_err() {
+            // Said at once: other steps may still run for a while before the build ends with the reason.
+            self.progress.say(&format!("{:<10} FAILED", step.name));
+        }
+        result
             .with_context(|| format!("step {} failed: {}", step.name, step.title))?;
         let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (dir, record) = self.cache.store(step, &key, parts, &work.build, took)?;
@@ -236,7 +237,8 @@ impl<'a> Engine<'a> {
         if tail.is_empty() {
             anyhow::Error::new(error).context(action.line())
         } else {
-            anyhow::anyhow!("`{}` failed:\n{tail}{hint}{log}", action.line())
+            let line: String = action.line().chars().take(200).collect();
+            anyhow::anyhow!("`{line}` failed:\n{tail}{hint}{log}")
         }
     }
 }

@@ -49,6 +49,7 @@ mount -t sysfs sysfs "$tools/sys" 2>/dev/null || mount --rbind /sys "$tools/sys"
 mount -t tmpfs -o mode=1777 tmp "$tools/tmp"
 mount -t tmpfs -o mode=1777 tmp "$tools/var/tmp"
 mount -t tmpfs -o mode=755 in "$tools/in"
+mount -t tmpfs -o mode=755 cargo "$tools/cargo"
 while [ "$1" != -- ]; do
   mode=$1 source=$2 target=$tools$3; shift 3
   if [ ! -e "$target" ]; then
@@ -64,7 +65,7 @@ exec chroot "$tools" /usr/bin/env -i "$@"
 
 impl Sandbox {
     /// Folders that must exist in the tree before it becomes read-only, because things are mounted there.
-    pub const MOUNT_POINTS: [&str; 5] = ["build", "in", "apt", "cargo", "src"];
+    pub const MOUNT_POINTS: [&str; 4] = ["build", "in", "apt", "cargo"];
 
     /// The host's call that runs `argv` inside.
     ///

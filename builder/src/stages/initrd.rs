@@ -51,7 +51,10 @@ pub fn step(definition: &Definition, board: &Board, overlay: &Path) -> anyhow::R
         files: Vec::new(),
         actions: vec![
             Action::run(["sh", "-c", tree]),
-            Action::run(["sh", "-c", &dracut]).env("SOURCE_DATE_EPOCH", definition.epoch.value.to_string()),
+            Action::run(["sh", "-c", &dracut])
+                .env("SOURCE_DATE_EPOCH", definition.epoch.value.to_string())
+                // The tree being built has no dracut of its own.
+                .env("dracutbasedir", "/usr/lib/dracut"),
             Action::run(["rm", "-rf", "tree", "tmp"]),
         ],
         outputs: vec!["initrd"],

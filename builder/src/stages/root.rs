@@ -24,8 +24,8 @@ pub fn step(definition: &Definition, board: &Board, resolved: Option<&Resolved>)
     // mmdebstrap reads long lists only from its command line, so a shell puts the file's names there.
     let mut mmdebstrap = format!(
         "exec mmdebstrap --mode=root --variant=custom --format=tar --include=\"$(paste -sd, names)\" \
-         --essential-hook=/build/hooks/essential --customize-hook=/build/hooks/customize \
-         --aptopt='APT::Sandbox::User \"root\"' --skip=cleanup/reproducible \
+         --setup-hook=/build/hooks/setup --customize-hook=/build/hooks/customize \
+         --aptopt='APT::Sandbox::User \"root\"' --skip=cleanup \
          --architectures={} ",
         board.architecture.debian
     );
@@ -42,7 +42,7 @@ pub fn step(definition: &Definition, board: &Board, resolved: Option<&Resolved>)
         inputs: vec![Input::Fact { name: "packages".into(), value: digest::of_bytes(&list) }],
         files: vec![
             ("names".into(), names),
-            ("hooks/essential".into(), essential_hook()),
+            ("hooks/setup".into(), setup_hook()),
             ("hooks/customize".into(), customize_hook(definition, board)),
         ],
         actions: vec![
@@ -69,12 +69,12 @@ pub fn step(definition: &Definition, board: &Board, resolved: Option<&Resolved>)
     }
 }
 
-/// Runs between the essential packages and the rest: whatever starts or makes something by itself is told not to.
-fn essential_hook() -> String {
+/// Runs before the first package is unpacked: whatever starts or makes something by itself is told not to.
+fn setup_hook() -> String {
     "#!/bin/sh\n\
      set -eu\n\
      root=$1\n\
-     mkdir -p \"$root/etc/systemd/system-preset\" \"$root/etc/postgresql-common\"\n\
+     mkdir -p \"$root/etc/systemd/system-preset\" \"$root/etc/postgresql-common\" \"$root/usr/sbin\"\n\
      # Nothing is enabled by being installed.\n\
      echo 'disable *' > \"$root/etc/systemd/system-preset/00-edgepair.preset\"\n\
      # A database cluster made here would be the same on every box.\n\

@@ -252,7 +252,9 @@ fn drain(mut pipe: impl Read, log: Option<&Path>) -> io::Result<Vec<u8>> {
 fn tail(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]).into_owned();
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(25)..].join("\n")
+    // A line that a program made of a thousand file names tells nobody anything past its beginning.
+    let short = |line: &&str| line.chars().take(300).collect::<String>();
+    lines[lines.len().saturating_sub(25)..].iter().map(short).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

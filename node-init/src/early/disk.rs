@@ -94,13 +94,10 @@ pub fn find(sysfs: &Path, dev: u64) -> anyhow::Result<BootDisk> {
 /// Follows `slaves/` down to partitions (device-mapper stacks them).
 fn leaves_of(block: &Path, depth: u32, leaves: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let mut any = false;
-    if depth < 8
-        && let Ok(entries) = fs::read_dir(block.join("slaves"))
-    {
-        for entry in entries.flatten() {
-            any = true;
-            leaves_of(&fs::canonicalize(entry.path())?, depth + 1, leaves)?;
-        }
+    let slaves = if depth < 8 { fs::read_dir(block.join("slaves")).ok() } else { None };
+    for entry in slaves.into_iter().flatten().flatten() {
+        any = true;
+        leaves_of(&fs::canonicalize(entry.path())?, depth + 1, leaves)?;
     }
     if !any {
         if !block.join("partition").exists() {
