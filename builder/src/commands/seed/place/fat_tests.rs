@@ -1,5 +1,8 @@
+use super::overlay::Overlay;
 use super::*;
-use std::io::Cursor;
+use fatfs::{FileSystem, FsOptions};
+use proptest::prelude::*;
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 
 const START: u64 = 1 << 20;
 
@@ -183,8 +186,128 @@ fn what_does_not_read_back_is_noticed() {
     let size = SIZES[0];
     let file = image(size);
     put(&file, START, size, &payload("first", true)).expect("puts");
-    let verdict = |payload: &Payload| verify(&mut Overlay::new(&file, START, size), payload).is_ok();
+    let volume = Volume::open(&file, START, size).expect("opens");
+    let verdict = |payload: &Payload| verify(&volume, &Changes::new(), payload).is_ok();
     assert!(verdict(&payload("first", true)));
     assert!(!verdict(&payload("second", true)), "other content");
     assert!(!verdict(&payload("first", false)), "a file that should be gone");
+}
+
+/// What systemd-repart makes of a small partition: FAT32 by its fields, with fewer clusters than FAT32 should have, and
+/// sectors of 4096 bytes. The other implementation refuses it; Linux and firmware read it.
+fn small_fat32() -> (File, u64) {
+    let size = 8_u64 << 20;
+    let (sector, table_sectors) = (4096_u64, 2_u64);
+    let mut boot = [0_u8; 512];
+    boot[..3].copy_from_slice(&[0xeb, 0x58, 0x90]);
+    boot[11..13].copy_from_slice(&4096_u16.to_le_bytes());
+    boot[13] = 1;
+    boot[14..16].copy_from_slice(&32_u16.to_le_bytes());
+    boot[16] = 2;
+    boot[21] = 0xf8;
+    boot[32..36].copy_from_slice(&u32::try_from(size / sector).expect("fits").to_le_bytes());
+    boot[36..40].copy_from_slice(&u32::try_from(table_sectors).expect("fits").to_le_bytes());
+    boot[44..48].copy_from_slice(&2_u32.to_le_bytes());
+    boot[48..50].copy_from_slice(&1_u16.to_le_bytes());
+    boot[50..52].copy_from_slice(&6_u16.to_le_bytes());
+    boot[66] = 0x29;
+    boot[71..82].copy_from_slice(b"SEED       ");
+    boot[82..90].copy_from_slice(b"FAT32   ");
+    boot[510..].copy_from_slice(&[0x55, 0xaa]);
+    let file = tempfile::tempfile().expect("tempfile");
+    file.set_len(START + size).expect("grows");
+    let put = |at: u64, bytes: &[u8]| file.write_all_at(bytes, START + at).expect("writes");
+    put(0, &boot);
+    put(sector, b"RRaA");
+    put(sector + 484, b"rrAa");
+    put(sector + 508, &[0, 0, 0x55, 0xaa]);
+    for copy in 0..2 {
+        let marks: Vec<u8> =
+            [0x0fff_fff8_u32, 0x0fff_ffff, 0x0fff_ffff].iter().flat_map(|m| m.to_le_bytes()).collect();
+        put((32 + copy * table_sectors) * sector, &marks);
+    }
+    put((32 + 2 * table_sectors) * sector, b"SEED       \x08");
+    (file, size)
+}
+
+#[test]
+fn a_small_fat32_survives_cuts_as_well() {
+    let (file, size) = small_fat32();
+    assert_eq!(label(&file, START, size).as_deref(), Some("SEED"));
+    let read = |changes: &Changes| {
+        let volume = Volume::open(&file, START, size).expect("opens");
+        let mut files = read_files(&volume, changes).expect("reads");
+        files.sort();
+        files
+    };
+    let mut old = Vec::new();
+    for state in [payload("first", true), payload("second", true), payload("third", false)] {
+        let plan = plan(&file, START, size, &state).expect("plans");
+        let new: Vec<_> = expected(&state).into_iter().filter(|(name, _)| name != "README.TXT").collect();
+        let mut written = Changes::new();
+        for (number, sector) in plan.batches().flatten() {
+            let now = read(&written);
+            assert!(now == old || now == new, "after {} sectors", written.len());
+            written.insert(*number, *sector);
+        }
+        put(&file, START, size, &state).expect("puts");
+        assert_eq!(read(&Changes::new()), new);
+        old = new;
+    }
+}
+
+#[test]
+fn damaged_file_systems_are_refused_and_never_panic() {
+    let size = SIZES[2];
+    let mut refused = 0;
+    for at in 0..90 {
+        for value in [0_u8, 1, 0x7f, 0xff] {
+            let file = image(SIZES[0]);
+            file.write_all_at(&[value], START + at).expect("writes");
+            refused += usize::from(plan(&file, START, SIZES[0], &payload("first", true)).is_err());
+        }
+    }
+    assert!(refused > 20, "most of the fields that count are noticed: {refused}");
+    // A chain that runs in a circle: the root folder's first cluster follows itself.
+    let file = image(size);
+    let volume = Volume::open(&file, START, size).expect("opens");
+    let mut table = volume.table(&Changes::new()).expect("reads");
+    table.append(2, 2);
+    for (number, sector) in volume.write_table(&table).expect("differs") {
+        file.write_all_at(&sector, START + number * SECTOR).expect("writes");
+    }
+    assert!(plan(&file, START, size, &payload("first", true)).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Names and sizes at random, one payload after another: the other implementation reads what was put.
+    #[test]
+    fn another_implementation_agrees(
+        size in prop::sample::select(SIZES[..2].to_vec()),
+        rounds in prop::collection::vec(prop::collection::btree_map("[a-zA-Z0-9][a-zA-Z0-9._-]{0,30}[a-z0-9]", 0_usize..9000, 1..6), 1..5),
+    ) {
+        let file = image(size);
+        let mut there: std::collections::BTreeMap<String, (String, Vec<u8>)> = std::collections::BTreeMap::new();
+        there.insert("readme.txt".to_owned(), ("README.TXT".to_owned(), b"hello".to_vec()));
+        for (round, files) in rounds.iter().enumerate() {
+            let mut payload = Payload::default();
+            for (name, length) in files {
+                let key = name.to_lowercase();
+                if payload.items.iter().any(|item| item.name.to_lowercase() == key) {
+                    continue;
+                }
+                let content: Vec<u8> = (0..*length).map(|at| (at * 7 + round) as u8).collect();
+                payload.file(name, &content);
+                // A file that is replaced keeps the capitals of its name.
+                let kept = there.get(&key).map_or_else(|| name.clone(), |(kept, _)| kept.clone());
+                there.insert(key, (kept, content));
+            }
+            put(&file, START, size, &payload).expect("puts");
+            let mut expected: Vec<(String, Vec<u8>)> = there.values().cloned().collect();
+            expected.sort();
+            prop_assert_eq!(read(&file, size, &Changes::new()), expected);
+        }
+    }
 }

@@ -3,12 +3,10 @@
 //!
 //! - [`folder`]: a mounted card or stick;
 //! - [`volume`]: finds the SEED partition of an image or device;
-//! - [`fat`]: changes a FAT file system in an order that survives a cut;
-//! - [`overlay`]: collects the changes before any of them is made.
+//! - [`fat`]: changes a FAT file system in an order that survives a cut.
 
 mod fat;
 mod folder;
-mod overlay;
 mod volume;
 
 use std::os::unix::fs::FileTypeExt;

@@ -105,12 +105,8 @@ fn mbr(file: &File, size: u64) -> Vec<(Volume, Option<String>)> {
         .collect()
 }
 
-/// Label of a FAT file system: from its root folder, else from its boot sector. `None` when it is no FAT.
 fn label(file: &File, volume: &Volume) -> Option<String> {
-    let part = super::overlay::Overlay::new(file, volume.start, volume.length);
-    let system = fatfs::FileSystem::new(part, fatfs::FsOptions::new().update_accessed_date(false)).ok()?;
-    let in_root = system.read_volume_label_from_root_dir().ok().flatten();
-    Some(in_root.unwrap_or_else(|| system.volume_label()).trim().to_owned())
+    super::fat::label(file, volume.start, volume.length)
 }
 
 /// Writing below a mounted file system would damage it.

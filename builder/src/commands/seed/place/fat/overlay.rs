@@ -1,15 +1,10 @@
-//! A part of a file or device with changes that are kept in memory, sector by sector.
+//! A part of a file or device with changes that are kept in memory: what another implementation of FAT reads in tests.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
-/// Size of a sector in bytes: what a disk writes whole or not at all.
-pub(super) const SECTOR: u64 = 512;
-
-/// Changed sectors by number, counted from the start of the part.
-pub(super) type Changes = BTreeMap<u64, [u8; SECTOR as usize]>;
+use super::geometry::{Changes, SECTOR};
 
 /// The part `start..start + length` of a file, with changes.
 pub(super) struct Overlay<'a> {
