@@ -104,10 +104,9 @@ fn as_text(context: &Context<'_>, rendered: &Rendered, hidden: &[Secret]) -> Str
 }
 
 fn seconds(millis: u64) -> String {
-    if millis % 1000 == 0 {
-        format!("{} s", millis / 1000)
-    } else {
-        format!("{}.{} s", millis / 1000, millis % 1000 / 100)
+    match (millis / 1000, millis % 1000 / 100) {
+        (whole, 0) => format!("{whole} s"),
+        (whole, tenths) => format!("{whole}.{tenths} s"),
     }
 }
 

@@ -8,7 +8,8 @@ const START: u64 = 1 << 20;
 
 /// An image with a FAT file system at [`START`], labelled SEED, with a file of its own in it.
 fn image(size: u64) -> File {
-    let mut volume = Cursor::new(vec![0_u8; usize::try_from(size).expect("fits")]);
+    // What was on the stick before: free clusters are not empty ones.
+    let mut volume = Cursor::new(b"old stuff       ".repeat(usize::try_from(size / 16).expect("fits")));
     let options = fatfs::FormatVolumeOptions::new().volume_label(*b"SEED       ");
     fatfs::format_volume(&mut volume, options).expect("formats");
     let system = FileSystem::new(&mut volume, FsOptions::new()).expect("opens");
@@ -68,6 +69,20 @@ fn expected(payload: &Payload) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// All copies of the allocation table.
+fn tables(file: &File) -> Vec<Vec<u8>> {
+    let mut boot = [0_u8; 512];
+    file.read_exact_at(&mut boot, START).expect("reads");
+    let number = |at: usize| u64::from(boot[at]) | u64::from(boot[at + 1]) << 8;
+    let length = number(11) * if number(22) == 0 { number(36) } else { number(22) };
+    let copy = |index: u64| {
+        let mut bytes = vec![0; usize::try_from(length).expect("fits")];
+        file.read_exact_at(&mut bytes, START + number(14) * number(11) + index * length).expect("reads");
+        bytes
+    };
+    (0..u64::from(boot[16])).map(copy).collect()
+}
+
 /// FAT12, FAT16 and FAT32, by size.
 const SIZES: [u64; 3] = [1 << 20, 16 << 20, 64 << 20];
 
@@ -77,6 +92,8 @@ fn files_are_put_replaced_and_removed() {
         let file = image(size);
         for (word, node) in [("first", true), ("second", true), ("third", false)] {
             put(&file, START, size, &payload(word, node)).expect("puts");
+            let tables = tables(&file);
+            assert!(tables.len() == 2 && tables[0] == tables[1], "{size} {word}: the copies differ");
             assert_eq!(read(&file, size, &Changes::new()), expected(&payload(word, node)), "{size} {word}");
         }
     }

@@ -20,17 +20,6 @@ impl<'a> Overlay<'a> {
         Self { file, start, length: length / SECTOR * SECTOR, position: 0, changes: Changes::new() }
     }
 
-    /// A copy of the changes so far, without those that change nothing.
-    pub fn changes(&self) -> io::Result<Changes> {
-        let mut changes = Changes::new();
-        for (number, sector) in &self.changes {
-            if self.on_disk(*number)? != *sector {
-                changes.insert(*number, *sector);
-            }
-        }
-        Ok(changes)
-    }
-
     fn on_disk(&self, number: u64) -> io::Result<[u8; SECTOR as usize]> {
         let mut sector = [0; SECTOR as usize];
         self.file.read_exact_at(&mut sector, self.start + number * SECTOR)?;
