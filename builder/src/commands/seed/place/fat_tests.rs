@@ -144,18 +144,66 @@ fn a_crowded_folder_switches_the_seed_last() {
         payload.file(SEED_FILE, format!("# {word}\n").repeat(500).as_bytes());
         payload
     };
-    put(&file, START, size, &crowded("first")).expect("puts");
-    let (old, new) = (expected(&crowded("first")), expected(&crowded("second")));
-    let plan = plan(&file, START, size, &crowded("second")).expect("plans");
-    assert!(plan.folder.iter().map(Changes::len).sum::<usize>() > 1, "the names are spread over sectors");
     let seed = |files: &[(String, Vec<u8>)]| files.iter().find(|(name, _)| name == SEED_FILE).cloned();
-    let mut written = Changes::new();
-    for (number, sector) in plan.batches().flatten() {
-        let now = read(&file, size, &written);
-        assert!(seed(&now) == seed(&old) || now == new, "after {} sectors", written.len());
-        written.insert(*number, *sector);
+    let mut old = vec![("README.TXT".to_owned(), b"hello".to_vec())];
+    // The first time the folder grows by clusters in which there was anything.
+    for word in ["first", "second"] {
+        let new = expected(&crowded(word));
+        let plan = plan(&file, START, size, &crowded(word)).expect("plans");
+        assert!(plan.folder.iter().map(Changes::len).sum::<usize>() > 1, "the names are spread over sectors");
+        let mut written = Changes::new();
+        for (number, sector) in plan.batches().flatten() {
+            let now = read(&file, size, &written);
+            assert!(seed(&now) == seed(&old) || now == new, "{word}: after {} sectors", written.len());
+            let strange = now.iter().find(|(name, _)| !new.iter().any(|(known, _)| known == name));
+            assert_eq!(strange, None, "{word}: after {} sectors", written.len());
+            written.insert(*number, *sector);
+        }
+        assert_eq!(read(&file, size, &written), new);
+        put(&file, START, size, &crowded(word)).expect("puts");
+        old = new;
     }
-    assert_eq!(read(&file, size, &written), new);
+}
+
+#[test]
+fn free_clusters_are_counted_for_fat32() {
+    let size = SIZES[2];
+    let file = image(size);
+    for word in ["first", "second"] {
+        put(&file, START, size, &payload(word, true)).expect("puts");
+        let clusters =
+            FileSystem::new(Overlay::new(&file, START, size), FsOptions::new()).expect("opens").stats();
+        let clusters = clusters.expect("counts").total_clusters() as usize;
+        let table = &tables(&file)[0];
+        let free = table.chunks(4).skip(2).take(clusters).filter(|entry| **entry == [0; 4]).count();
+        let mut info = [0_u8; 4];
+        file.read_exact_at(&mut info, START + 512 + 488).expect("reads");
+        assert_eq!(u32::from_le_bytes(info) as usize, free, "{word}");
+    }
+}
+
+#[test]
+fn short_names_differ_and_the_folder_ends_where_it_should() {
+    // An end mark, and behind it what an older folder left.
+    let mut folder = Folder { bytes: vec![b'X'; 64 * ENTRY] };
+    folder.bytes[0] = 0;
+    assert_eq!(folder.entries(), Vec::new());
+    for name in ["companion-1.secret", "companion-2.secret", "companion-3.secret"] {
+        folder.add(name, 5, 7).expect("room");
+        assert_eq!(
+            folder.find(name).expect("no folder").map(|entry| (entry.first, entry.size)),
+            Some((5, 7))
+        );
+    }
+    let entries = folder.entries();
+    assert_eq!(entries.len(), 3);
+    let mut short: Vec<&[u8]> = entries.iter().map(|entry| &folder.bytes[entry.at * ENTRY..][..11]).collect();
+    short.sort_unstable();
+    short.dedup();
+    assert_eq!(short, [b"COMPAN~1SEC", b"COMPAN~2SEC", b"COMPAN~3SEC"]);
+    folder.remove(entries[1].slots.clone());
+    assert_eq!(folder.entries().len(), 2);
+    assert_eq!(folder.find("companion-2.secret").expect("no folder"), None);
 }
 
 #[test]
