@@ -10,7 +10,10 @@ const START: u64 = 1 << 20;
 fn image(size: u64) -> File {
     // What was on the stick before: free clusters are not empty ones.
     let mut volume = Cursor::new(b"old stuff       ".repeat(usize::try_from(size / 16).expect("fits")));
-    let options = fatfs::FormatVolumeOptions::new().volume_label(*b"SEED       ");
+    let mut options = fatfs::FormatVolumeOptions::new().volume_label(*b"SEED       ");
+    if size == SIZES[2] {
+        options = options.fat_type(fatfs::FatType::Fat32).bytes_per_cluster(512);
+    }
     fatfs::format_volume(&mut volume, options).expect("formats");
     let system = FileSystem::new(&mut volume, FsOptions::new()).expect("opens");
     system
