@@ -8,20 +8,17 @@ use crate::engine::{Engine, clean_up};
 use crate::plan::{Plan, show};
 use crate::stages::output::{self, Parts};
 use crate::stages::{node_init, packages};
-use std::path::{Path, PathBuf};
+use qemu_tests::harness::{Image, Qemu};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What a build made.
 #[derive(Debug)]
 pub struct Built {
-    /// Uncompressed disk image, in the cache.
-    pub disk: PathBuf,
     /// The output files.
     pub written: output::Written,
-    /// The plan it was built from.
-    pub plan: Plan,
-    /// The tools tree, for whoever runs the image.
-    pub tools: PathBuf,
+    /// Where everything is, for whoever runs the image.
+    pub image: Image,
 }
 
 /// Runs the subcommand.
@@ -81,5 +78,24 @@ pub fn build(definition: &Path, out: &Path, progress: &Progress) -> anyhow::Resu
     let disk = engine.ensure("disk")?;
     let parts = Parts { disk: &disk, uki: &engine.ensure("uki")?, erofs: &engine.ensure("erofs")? };
     let written = output::write(&plan.definition, &plan.board, &resolved, &parts, out, progress)?;
-    Ok(Built { disk: disk.dir.join("disk.img"), written, plan, tools })
+    let step = |name: &str, file: &str| engine.ensure(name).map(|done| done.dir.join(file));
+    let qemu = &plan.board.architecture.qemu;
+    let image = Image {
+        image: std::path::absolute(&written.image)?,
+        bmap: std::path::absolute(&written.files[1])?,
+        disk: step("disk", "disk.img")?,
+        root: step("erofs", "root.erofs")?,
+        kernel: step("root", "vmlinuz")?,
+        tools,
+        qemu: Qemu {
+            program: qemu.program.clone(),
+            machine: qemu.machine.clone(),
+            firmware_code: qemu.firmware_code.clone(),
+            firmware_vars: qemu.firmware_vars.clone(),
+            serial: qemu.serial.clone(),
+        },
+        version: plan.definition.version.value.clone(),
+        board: plan.board.name.clone(),
+    };
+    Ok(Built { written, image })
 }

@@ -2,7 +2,7 @@
 //!
 //! * [`step`]: what a step is.
 //! * [`cache`]: finished steps by content key.
-//! * [`sandbox`]: where commands run.
+//! * [`edgepair_host_io::sandbox`]: where commands run.
 //! * [`progress`]: what the user sees meanwhile.
 //!
 //! [`Engine::ensure`] walks from the wanted step to what it needs; what does not depend on each other runs at the
@@ -10,7 +10,6 @@
 
 pub mod cache;
 pub mod progress;
-pub mod sandbox;
 pub mod sources;
 pub mod step;
 
@@ -18,7 +17,7 @@ use anyhow::{Context, bail};
 use cache::{Cache, Record, Verdict};
 use edgepair_host_io::{HostRunner, Runner, digest};
 use progress::Progress;
-use sandbox::{Mount, Sandbox};
+use edgepair_host_io::sandbox::{Mount, Sandbox};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! A build step as data: what goes in, what is run, what comes out.
 
-use super::sandbox::Mount;
+use edgepair_host_io::sandbox::Mount;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

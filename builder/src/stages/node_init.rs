@@ -8,7 +8,7 @@ use crate::definition::Definition;
 use crate::definition::board::Board;
 use crate::engine::cache::Cache;
 use crate::engine::digest_of_folder;
-use crate::engine::sandbox::Mount;
+use edgepair_host_io::sandbox::Mount;
 use crate::engine::step::{Action, Input, Step};
 use anyhow::{Context, bail};
 use edgepair_host_io::{HostRunner, Invocation, Runner, digest};

@@ -5,7 +5,7 @@ use crate::definition::Definition;
 use crate::definition::board::Board;
 use crate::engine::cache::Cache;
 use crate::engine::progress::hint;
-use crate::engine::sandbox::{Mount, Sandbox};
+use edgepair_host_io::sandbox::{Mount, Sandbox};
 use crate::engine::sources::{self, KEYRING};
 use anyhow::{Context, bail};
 use edgepair_host_io::{HostRunner, Runner, atomic, digest};

@@ -7,7 +7,7 @@ use crate::definition::Definition;
 use crate::definition::board::Board;
 use crate::engine::cache::{Cache, remove_tree};
 use crate::engine::progress::{Progress, hint};
-use crate::engine::sandbox::Sandbox;
+use edgepair_host_io::sandbox::Sandbox;
 use crate::engine::sources::{self, KEYRING};
 use anyhow::{Context, bail};
 use edgepair_host_io::{HostRunner, Invocation, Runner, atomic, digest};

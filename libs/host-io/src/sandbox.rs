@@ -5,7 +5,7 @@
 //! the rest, so that a Debian root with all its owners can be made without privilege. As root no user namespace is
 //! needed. The tools tree is read-only inside; `/build` is the step's own folder; inputs are under `/in`.
 
-use edgepair_host_io::Invocation;
+use crate::Invocation;
 use std::path::{Path, PathBuf};
 
 /// One folder or file of the host made visible inside.

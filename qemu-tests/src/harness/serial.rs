@@ -1,0 +1,73 @@
+//! What a machine printed on its serial line: a log file that grows.
+
+use super::Deadline;
+use anyhow::bail;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The log.
+#[derive(Debug, Clone)]
+pub struct Serial {
+    path: PathBuf,
+}
+
+impl Serial {
+    /// The log in this file, which may not be there yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Everything so far, control sequences and carriage returns removed.
+    pub fn text(&self) -> String {
+        plain(&String::from_utf8_lossy(&std::fs::read(&self.path).unwrap_or_default()))
+    }
+
+    /// Waits for one of several texts and says which came.
+    ///
+    /// # Errors
+    /// When none came by the deadline; with the end of the log.
+    pub fn wait_for<'a>(&self, texts: &[&'a str], deadline: Deadline) -> anyhow::Result<&'a str> {
+        loop {
+            let log = self.text();
+            if let Some(found) = texts.iter().find(|text| log.contains(**text)) {
+                return Ok(found);
+            }
+            if deadline.passed() {
+                let lines: Vec<&str> = log.lines().collect();
+                let tail = lines[lines.len().saturating_sub(25)..].join("\n");
+                bail!("none of {texts:?} on the serial line in time; its end:\n{tail}");
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Removes terminal control sequences (ECMA-48 CSI) and carriage returns.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\x1b' => {
+                if chars.next_if_eq(&'[').is_some() {
+                    for c in chars.by_ref() {
+                        if ('@'..='~').contains(&c) {
+                            break;
+                        }
+                    }
+                }
+            }
+            '\r' => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn control_sequences_are_removed() {
+        assert_eq!(super::plain("\x1b[2J\x1b[01;01Hready\r\nnext\x1b[0m"), "ready\nnext");
+    }
+}
