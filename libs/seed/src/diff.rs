@@ -43,8 +43,7 @@ impl Difference {
                 key: key.clone(),
                 before: before.flat.get(key).cloned(),
                 after: after.flat.get(key).cloned(),
-                // A key that the table does not know cannot be in a valid seed; the careful answer costs nothing.
-                change: table::find(key).map_or(Change::Pair, |row| row.change),
+                change: takes(key, before.flat.contains_key(key) && after.flat.contains_key(key)),
             })
             .collect();
         Self { changes }
@@ -116,6 +115,15 @@ impl Difference {
     }
 }
 
+/// What a changed key takes; `both` says whether it has a value before and after.
+fn takes(key: &str, both: bool) -> Change {
+    // A key that the table does not know cannot be in a valid seed; the careful answer costs nothing.
+    let change = table::find(key).map_or(Change::Pair, |row| row.change);
+    // Kubernetes can be added to a pair, and taken away, without making its storage anew. The datastore, which would
+    // have to be, has a value in either case.
+    if change == Change::Rebuild && !both && key.starts_with("kubernetes.") { Change::Pair } else { change }
+}
+
 /// Every key with its value in effect as text, defaults filled in, secrets as fingerprints.
 pub(crate) fn flatten(seed: &Shaped, companions: &Companions, pair: &PairSecret) -> BTreeMap<String, String> {
     let mut flat = BTreeMap::new();
@@ -145,6 +153,8 @@ pub(crate) fn flatten(seed: &Shaped, companions: &Companions, pair: &PairSecret)
     flat.insert("pair.secret".to_owned(), format!("(secret {})", pair.fingerprint()));
     let id = seed.integer("pair.vrrp_id").unwrap_or_else(|| i64::from(pair.vrrp_id()));
     flat.insert("pair.vrrp_id".to_owned(), id.to_string());
+    // Without Kubernetes it is PostgreSQL that runs.
+    flat.entry("kubernetes.datastore".to_owned()).or_insert_with(|| "postgres".to_owned());
     // Meaningless for what runs: it only helps the check.
     flat.remove("storage.disk");
     flat

@@ -105,6 +105,14 @@ fn differences_say_what_they_take() {
         ("192.0.2.9:8443", "192.0.2.8:8443", Change::Pair, "failover.witness.url"),
         ("\"pair.secret\"", "\"new-pair-2026.secret\"", Change::Pair, "pair.secret"),
         ("\"8GiB\"", "\"9GiB\"", Change::Rebuild, "storage.size"),
+        ("\"postgres\"", "\"sqlite\"", Change::Rebuild, "kubernetes.datastore"),
+        (
+            "\"postgres\"",
+            "\"postgres\"\ncluster_cidr = \"10.44.0.0/16\"",
+            Change::Rebuild,
+            "kubernetes.cluster_cidr",
+        ),
+        ("[kubernetes]\ndatastore = \"postgres\"\n", "", Change::Pair, "kubernetes.cluster_cidr"),
     ];
     for (from, to, change, key) in cases {
         let after = good(&MINIMAL.replacen(from, to, 1));
