@@ -125,3 +125,37 @@ fn differences_say_what_they_take() {
         assert!(!printed.contains("hunter2") && !printed.contains(common::SECRET), "{printed}");
     }
 }
+
+#[test]
+fn etcd_as_the_witness_and_a_datastore_elsewhere() {
+    let witness = "witness = { etcd = [\"https://192.0.2.11:2379\", \"https://192.0.2.12:2379\", \"https://[2001:db8::13]:2379\"], ca_file = \"ca.secret\", cert_file = \"cert.secret\", key_file = \"key.secret\", timeout = \"900ms\" }\n#";
+    let text = MINIMAL
+        .replace("witness = {", witness)
+        .replace("datastore = \"postgres\"", "datastore = \"external\"\nendpoint_file = \"dsn.secret\"");
+    let seed = good(&text);
+    let FailoverMode::Witness(witness) = &seed.failover.mode else { panic!("{:?}", seed.failover.mode) };
+    assert_eq!(witness.timeout_ms, 900);
+    let edgepair_seed::WitnessPlace::Etcd { endpoints, key, .. } = &witness.place else {
+        panic!("{witness:?}")
+    };
+    assert_eq!((endpoints.len(), key.expose_secret()), (3, "key.secret-hunter2\n"));
+    let Datastore::External(endpoint) = seed.datastore() else { panic!("{:?}", seed.datastore()) };
+    assert_eq!(endpoint.expose_secret(), "dsn.secret-hunter2");
+    assert!(!format!("{seed:?}").contains("hunter2"));
+    let moved = Difference::between(&good(MINIMAL), &seed);
+    assert!(
+        moved.of(Change::Pair).any(|changed| changed.key == "failover.witness.etcd"),
+        "{}",
+        moved.render()
+    );
+    assert!(
+        moved.of(Change::Rebuild).any(|changed| changed.key == "kubernetes.datastore"),
+        "{}",
+        moved.render()
+    );
+    assert!(!moved.render().contains("hunter2"));
+    let two = text.replace(", \"https://192.0.2.12:2379\"", "");
+    assert!(common::codes(&two).contains(&"W 26 failover.witness.etcd etcd-size".to_owned()));
+    let without = text.replace("ca_file = \"ca.secret\", ", "");
+    assert!(common::codes(&without).contains(&"E 26 failover.witness.ca_file missing-key".to_owned()));
+}
