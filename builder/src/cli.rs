@@ -31,6 +31,9 @@ pub enum Command {
     /// Show or shrink the build cache.
     #[command(after_help = "Example:\n  edgepair cache\n  edgepair cache prune")]
     Cache(CacheArgs),
+    /// Make, check, show and place the file that says what a pair of boxes is to be.
+    #[command(after_help = "Example:\n  edgepair seed check seed.toml")]
+    Seed(crate::commands::seed::SeedArgs),
     /// Run the image in virtual machines on this computer.
     #[command(after_help = "Example:\n  edgepair lab up\n  edgepair lab shell\n  edgepair lab down")]
     Lab(crate::commands::lab::Lab),

@@ -4,6 +4,7 @@ pub mod build;
 mod cache;
 mod doctor;
 pub mod lab;
+pub mod seed;
 
 use crate::cli::Command;
 use std::process::ExitCode;
@@ -18,5 +19,6 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(&args),
         Command::Cache(args) => cache::run(args.command),
         Command::Lab(args) => lab::run(args),
+        Command::Seed(args) => seed::run(args),
     }
 }

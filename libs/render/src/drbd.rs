@@ -1,0 +1,97 @@
+//! DRBD 8.4 (drbd.conf(5) of that version; `fencing` stands in the `disk` section there).
+
+use edgepair_layout::path;
+use edgepair_seed::{NodeId, Purpose};
+
+use crate::conf::Conf;
+use crate::names::{DRBD_DEVICE, DRBD_RESOURCE};
+use crate::storage::backing_device;
+use crate::timing::{DRBD_CONNECT_S, DRBD_KO_COUNT, DRBD_PING_S, DRBD_PING_TIMEOUT_DS, DRBD_TIMEOUT_DS};
+use crate::{Context, Facts, Rendered};
+
+pub(crate) fn render(context: &Context<'_>, out: &mut Rendered) {
+    out.add("/etc/drbd.conf", format!("# {}\ninclude \"drbd.d/*.res\";\n", crate::conf::NOTICE));
+    out.add_secret(format!("/etc/drbd.d/{DRBD_RESOURCE}.res"), "root:root", resource(context));
+}
+
+fn resource(context: &Context<'_>) -> String {
+    let seed = context.seed;
+    let mut conf = Conf::new();
+    // Nothing is told to anybody outside the pair.
+    conf.block("global", |conf| {
+        conf.line("usage-count no;");
+        // Metadata is made before the network is up, when this node's address is not there yet.
+        conf.line("disable-ip-verification;");
+    });
+    conf.block(&format!("resource {DRBD_RESOURCE}"), |conf| {
+        conf.block("net", |conf| {
+            conf.lines([
+                "protocol C;".to_owned(),
+                "allow-two-primaries no;".to_owned(),
+                "cram-hmac-alg sha256;".to_owned(),
+                format!(
+                    "shared-secret \"{}\";",
+                    seed.pair.secret.text(Purpose::DrbdSharedSecret).expose_secret()
+                ),
+                "verify-alg sha256;".to_owned(),
+                // Nothing is thrown away without an operator.
+                "after-sb-0pri disconnect;".to_owned(),
+                "after-sb-1pri disconnect;".to_owned(),
+                "after-sb-2pri disconnect;".to_owned(),
+                "rr-conflict disconnect;".to_owned(),
+                format!("timeout {DRBD_TIMEOUT_DS};"),
+                format!("ping-int {DRBD_PING_S};"),
+                format!("ping-timeout {DRBD_PING_TIMEOUT_DS};"),
+                format!("connect-int {DRBD_CONNECT_S};"),
+                format!("ko-count {DRBD_KO_COUNT};"),
+            ]);
+        });
+        conf.block("disk", |conf| {
+            conf.lines([
+                // I/O freezes when the peer is lost, until the handler has an answer.
+                "fencing resource-and-stonith;",
+                "on-io-error call-local-io-error;",
+                "disk-flushes yes;",
+                "md-flushes yes;",
+                "disk-barrier no;",
+            ]);
+            if let Some(limit) = seed.storage.resync_limit {
+                // In KiB per second.
+                conf.line(format!("c-max-rate {}k;", (limit >> 10).max(1)));
+            }
+            if let edgepair_seed::StorageMode::Device { size: Some(size) } = seed.storage.mode {
+                conf.line(format!("size {}k;", size >> 10));
+            }
+        });
+        conf.block("options", |conf| conf.line("on-no-data-accessible suspend-io;"));
+        conf.block("handlers", |conf| {
+            conf.line(format!("fence-peer \"{} fence-peer\";", path::NODE_INIT));
+            conf.line(format!("local-io-error \"{} fence-peer --local-io-error\";", path::NODE_INIT));
+        });
+        for id in [NodeId::A, NodeId::B] {
+            side(context, id, conf);
+        }
+    });
+    conf.finish()
+}
+
+fn side(context: &Context<'_>, id: NodeId, conf: &mut Conf) {
+    let node = context.seed.node(id);
+    let member = edgepair_seed::Member::Node(id);
+    // The other side's backing device is named in our file as well; DRBD looks only at its own.
+    let theirs = Context::new(context.seed, &member, &Facts::assumed(context.seed, &member));
+    let disk = theirs.as_ref().map(backing_device).unwrap_or_default();
+    let address = match node.replication() {
+        Some(address) if address.is_ipv6() => format!("ipv6 [{address}]:{}", context.seed.storage.port),
+        Some(address) => format!("{address}:{}", context.seed.storage.port),
+        None => return,
+    };
+    conf.block(&format!("on {}", node.hostname), |conf| {
+        conf.block("volume 0", |conf| {
+            conf.line(format!("device {DRBD_DEVICE} minor 0;"));
+            conf.line(format!("disk {disk};"));
+            conf.line("meta-disk internal;");
+        });
+        conf.line(format!("address {address};"));
+    });
+}
