@@ -197,7 +197,7 @@ mod tests {
         let usermod = vec!["usermod".to_owned()];
         let commands = remedies(&[
             lack(Some("uidmap"), vec![]),
-            lack(None, vec![usermod.clone()]),
+            lack(None, vec![usermod]),
             lack(Some("mmdebstrap"), vec![]),
         ]);
         let lines: Vec<String> = commands.iter().map(|argv| argv.join(" ")).collect();

@@ -11,7 +11,9 @@ use std::time::Instant;
 
 /// Boots the image under test in virtual machines and checks what must hold.
 #[derive(Debug, Parser)]
-#[command(after_help = "Example:\n  edgepair build images/x86-64.toml --json > image.json\n  qemu-tests --image image.json boot")]
+#[command(
+    after_help = "Example:\n  edgepair build images/x86-64.toml --json > image.json\n  qemu-tests --image image.json boot"
+)]
 struct Arguments {
     /// What `edgepair build --json` printed.
     #[arg(long)]
@@ -34,11 +36,15 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let text = std::fs::read_to_string(&arguments.image).with_context(|| arguments.image.display().to_string())?;
-    let image: Image = serde_json::from_str(&text).context("this is not what `edgepair build --json` prints")?;
+    let text =
+        std::fs::read_to_string(&arguments.image).with_context(|| arguments.image.display().to_string())?;
+    let image: Image =
+        serde_json::from_str(&text).context("this is not what `edgepair build --json` prints")?;
     let accel = accel::probe(&image);
     let (mut passed, mut failed) = (0, 0);
-    for scenario in ALL.iter().filter(|scenario| arguments.names.is_empty() || arguments.names.iter().any(|name| scenario.name.contains(name.as_str()))) {
+    for scenario in ALL.iter().filter(|scenario| {
+        arguments.names.is_empty() || arguments.names.iter().any(|name| scenario.name.contains(name.as_str()))
+    }) {
         println!("scenario {}: {}", scenario.name, scenario.shows);
         // A short path: a Unix socket's name has at most 107 bytes.
         let dir = tempfile::Builder::new().prefix("edgepair-").tempdir()?;

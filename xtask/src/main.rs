@@ -1,14 +1,22 @@
 //! Tasks of the workspace: `cargo xtask TASK …`, one module per task.
 
 mod bench;
+mod layout_law;
+mod run;
+mod test;
 
 use std::process::ExitCode;
+
+const TASKS: &str = "There is: test, check-layout, bench NAME";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((task, rest)) if task == "bench" => bench::run(rest),
-        _ => Err("which task? There is: bench".into()),
+        Some((task, rest)) if task == "test" => test::run(rest),
+        Some((task, _)) if task == "check-layout" => layout_law::run(),
+        Some((task, _)) => Err(format!("`{task}` is no task. {TASKS}")),
+        None => Err(format!("which task? {TASKS}")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -42,6 +42,9 @@ pub fn run(args: &Build) -> anyhow::Result<ExitCode> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&built.image)?);
     } else {
+        if built.written.unchanged {
+            println!("nothing has changed since the last build");
+        }
         for file in &built.written.files {
             let size = std::fs::metadata(file).map_or(0, |data| data.len());
             println!("{:>10}  {}", crate::definition::size::show(size), file.display());

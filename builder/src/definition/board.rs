@@ -28,6 +28,8 @@ pub struct Board {
     pub excludes: Vec<String>,
     /// Paths removed at the end.
     pub removes: Vec<String>,
+    /// CPU microcode that the kernel image carries: shell patterns below `/usr/lib/firmware`.
+    pub microcode: Vec<String>,
     /// Terminals that show the status screen, device names under `/dev`.
     pub consoles: Vec<String>,
     /// Largest kernel image (UKI) the boot partition is planned for, bytes.
@@ -124,6 +126,7 @@ pub fn load(name: &Located<String>, beside: &Path, findings: &mut Findings) -> O
         kernel_arguments: plain(reader.strings("kernel_arguments", findings)),
         excludes: plain(reader.strings("excludes", findings)),
         removes: plain(reader.strings("removes", findings)),
+        microcode: plain(reader.strings("microcode", findings)),
         consoles: plain(reader.strings("consoles", findings)),
         uki_limit: size(&mut reader, "uki_limit", findings).map_or(64 << 20, |limit| limit.value),
         first_usable: size(&mut reader, "first_usable", findings).map_or(1 << 20, |first| first.value),

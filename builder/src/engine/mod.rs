@@ -15,9 +15,9 @@ pub mod step;
 
 use anyhow::{Context, bail};
 use cache::{Cache, Record, Verdict};
+use edgepair_host_io::sandbox::{Mount, Sandbox};
 use edgepair_host_io::{HostRunner, Runner, digest};
 use progress::Progress;
-use edgepair_host_io::sandbox::{Mount, Sandbox};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -142,8 +142,7 @@ impl<'a> Engine<'a> {
             // Said at once: other steps may still run for a while before the build ends with the reason.
             self.progress.say(&format!("{:<10} FAILED", step.name));
         }
-        result
-            .with_context(|| format!("step {} failed: {}", step.name, step.title))?;
+        result.with_context(|| format!("step {} failed: {}", step.name, step.title))?;
         let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (dir, record) = self.cache.store(step, &key, parts, &work.build, took)?;
         drop(work);

@@ -12,11 +12,10 @@ const MODULES: &str = "systemd systemd-initrd systemd-veritysetup dm base fs-lib
 
 /// Drivers that every board needs: what the root and the state partition consist of.
 const DRIVERS: &[&str] =
-    &["dm_verity", "erofs", "overlay", "ext4", "vfat", "nls_ascii", "nls_cp437", "crc32c_generic"];
+    &["dm_verity", "erofs", "overlay", "ext4", "vfat", "nls_ascii", "nls_cp437", "crc32c_generic", "loop"];
 
 /// Programs that node-init runs before the root is switched to.
-const PROGRAMS: &str =
-    "/usr/lib/edgepair/node-init systemd-repart mkfs.ext4 mke2fs e2fsck resize2fs sfdisk mount umount";
+const PROGRAMS: &str = "/usr/lib/edgepair/node-init systemd-repart mkfs.ext4 mke2fs e2fsck resize2fs sfdisk mount umount modprobe";
 
 /// Plans the part that dracut makes: programs, libraries and drivers from the root tree.
 pub fn step(definition: &Definition, board: &Board) -> Step {

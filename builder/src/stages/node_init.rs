@@ -8,9 +8,9 @@ use crate::definition::Definition;
 use crate::definition::board::Board;
 use crate::engine::cache::Cache;
 use crate::engine::digest_of_folder;
-use edgepair_host_io::sandbox::Mount;
 use crate::engine::step::{Action, Input, Step};
 use anyhow::{Context, bail};
+use edgepair_host_io::sandbox::Mount;
 use edgepair_host_io::{HostRunner, Invocation, Runner, digest};
 use std::path::{Path, PathBuf};
 
@@ -89,7 +89,8 @@ pub fn step(definition: &Definition, board: &Board, cache: &Cache, workspace: &P
         "cargo",
         "build",
         "--offline",
-        "--profile", "node",
+        "--profile",
+        "node",
         "--quiet",
         "--package",
         "node-init",

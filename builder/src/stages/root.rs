@@ -63,7 +63,7 @@ pub fn step(definition: &Definition, board: &Board, resolved: Option<&Resolved>)
                 |dir| cut_end_of_archive(&dir.file("root.tar")),
             ),
         ],
-        outputs: vec!["root.tar", "vmlinuz", "kernel-version", "dpkg-status"],
+        outputs: vec!["root.tar", "microcode.cpio", "vmlinuz", "kernel-version", "dpkg-status"],
         network: false,
         mounts: Vec::new(),
     }
@@ -101,6 +101,7 @@ fn customize_hook(definition: &Definition, board: &Board) -> String {
          cp \"$root/var/lib/dpkg/status\" /build/dpkg-status\n\
          cd \"$root\"\n",
     );
+    hook.push_str(&microcode(board));
     for path in definition
         .removes
         .iter()
@@ -113,6 +114,32 @@ fn customize_hook(definition: &Definition, board: &Board) -> String {
     // The state partition is mounted over /var; what must be there is made by tmpfiles.d.
     hook.push_str("rm -rf ./var/* ./var/.[!.]*\nmkdir -p ./efi ./boot\n");
     hook
+}
+
+/// Gathers microcode as the kernel looks for it: one file a vendor, in an archive that is not compressed (kernel,
+/// Documentation/arch/x86/microcode.rst). Without any, the archive is empty.
+fn microcode(board: &Board) -> String {
+    let mut script = String::from("mkdir -p /build/ucode/kernel/x86/microcode\n");
+    for (vendor, folder) in [("GenuineIntel", "intel-ucode"), ("AuthenticAMD", "amd-ucode")] {
+        let patterns: Vec<String> = board
+            .microcode
+            .iter()
+            .filter(|pattern| pattern.starts_with(folder))
+            .map(|pattern| format!("usr/lib/firmware/{pattern}"))
+            .collect();
+        if !patterns.is_empty() {
+            let _ = writeln!(
+                script,
+                "cat {} > /build/ucode/kernel/x86/microcode/{vendor}.bin",
+                patterns.join(" ")
+            );
+        }
+    }
+    script.push_str(
+        "find /build/ucode -exec touch -d @\"$SOURCE_DATE_EPOCH\" {} +\n\
+         (cd /build/ucode && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible > /build/microcode.cpio)\n",
+    );
+    script
 }
 
 fn local_repository(dir: &StepDir, resolved: Option<&Resolved>) -> anyhow::Result<()> {

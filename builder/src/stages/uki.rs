@@ -24,7 +24,7 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
     let arguments = arguments(definition, board);
     let limit = board.uki_limit;
     let ukify = format!(
-        "exec ukify build --linux=/in/vmlinuz --initrd=/in/initrd --initrd=/in/initrd-overlay.cpio.zst --cmdline=@cmdline --os-release=@os-release \
+        "exec ukify build --linux=/in/vmlinuz --initrd=/in/microcode.cpio --initrd=/in/initrd --initrd=/in/initrd-overlay.cpio.zst --cmdline=@cmdline --os-release=@os-release \
          --uname=\"$(cat /in/kernel-version)\" --efi-arch={} --stub=/usr/lib/systemd/boot/efi/linux{}.efi.stub --output=uki.efi",
         board.architecture.efi_suffix, board.architecture.efi_suffix
     );
@@ -43,6 +43,7 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
         inputs: vec![
             Input::Output { step: "root", file: "vmlinuz" },
             Input::Output { step: "root", file: "kernel-version" },
+            Input::Output { step: "root", file: "microcode.cpio" },
             Input::Output { step: "initrd", file: "initrd" },
             Input::Output { step: "initrd-own", file: "initrd-overlay.cpio.zst" },
             Input::Output { step: "erofs", file: "root-hash" },

@@ -79,7 +79,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("target");
         let name = temporary_name(&path).file_name().expect("name").to_string_lossy().into_owned();
-        let count: u32 = name.trim_end_matches(".tmp").rsplit('-').next().expect("count").parse().expect("number");
+        let count: u32 =
+            name.trim_end_matches(".tmp").rsplit('-').next().expect("count").parse().expect("number");
         for later in count..count + 50 {
             let left = dir.path().join(format!(".target.{}-{later}.tmp", std::process::id()));
             File::create(left).expect("create");

@@ -34,7 +34,7 @@ pub fn prepare(disk: &BootDisk, root: &Path) -> anyhow::Result<bool> {
     if made || grow {
         repart(disk, root)?;
     }
-    let disk = super::disk::find(sysfs, dev)?;
+    let disk = after_change(sysfs, dev)?;
     let Some(state) = disk.partition(partition::STATE)? else {
         bail!("there is no room for it on {}", disk.name);
     };
@@ -60,9 +60,28 @@ pub fn prepare(disk: &BootDisk, root: &Path) -> anyhow::Result<bool> {
     Ok(made)
 }
 
+/// The disk as the kernel sees it, once it has taken in what was just written: udev reads the table again when its
+/// writer closes it, and the new partition can be a moment late.
+fn after_change(sysfs: &Path, dev: u64) -> anyhow::Result<BootDisk> {
+    let mut tries = 40;
+    loop {
+        let disk = super::disk::find(sysfs, dev)?;
+        let there = disk.partition(partition::STATE)?.is_some_and(|state| state.device().exists());
+        if there || tries == 0 {
+            return Ok(disk);
+        }
+        tries -= 1;
+        std::thread::sleep(std::time::Duration::from_millis(250));
+    }
+}
+
 fn repart(disk: &BootDisk, root: &Path) -> anyhow::Result<()> {
     let definitions = root.join(path::REPART_DIR.trim_start_matches('/'));
+    // The file system is made through a loop device. Without one, repart would make it in memory and copy it, and a
+    // large disk would not fit: hence no offline mode.
+    HostRunner.run(&Invocation::new("modprobe").arg("loop")).context("loop devices")?;
     let call = Invocation::new("systemd-repart")
+        .args(["--offline=no"])
         .args(["--dry-run=no", "--empty=refuse", "--no-pager", "--no-legend", "--seed=random"])
         .arg(format!("--definitions={}", definitions.display()))
         .arg(disk.device().to_string_lossy())

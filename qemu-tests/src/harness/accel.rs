@@ -41,7 +41,14 @@ pub fn probe(image: &Image) -> Accel {
     *FOUND.get_or_init(|| {
         let works = Path::new("/dev/kvm").exists() && boots(image).unwrap_or(false);
         let found = if works { Accel::Kvm } else { Accel::Tcg };
-        eprintln!("lab: {}", if works { "KVM runs the kernel" } else { "KVM does not run the kernel here, using TCG (slower)" });
+        eprintln!(
+            "lab: {}",
+            if works {
+                "KVM runs the kernel"
+            } else {
+                "KVM does not run the kernel here, using TCG (slower)"
+            }
+        );
         found
     })
 }
@@ -58,12 +65,30 @@ fn boots(image: &Image) -> anyhow::Result<bool> {
         .map(|word| word.to_owned())
         .chain(Accel::Kvm.arguments().map(str::to_owned))
         .chain(
-            ["-m", "256", "-display", "none", "-nodefaults", "-no-reboot", "-serial", "file:/build/log", "-kernel", "/in/vmlinuz", "-append"]
-                .map(str::to_owned),
+            [
+                "-m",
+                "256",
+                "-display",
+                "none",
+                "-nodefaults",
+                "-no-reboot",
+                "-serial",
+                "file:/build/log",
+                "-kernel",
+                "/in/vmlinuz",
+                "-append",
+            ]
+            .map(str::to_owned),
         )
         .chain([format!("console={} panic=-1", image.qemu.serial)])
         .collect();
-    let mut child = sandbox.wrap(&argv, &[], &mounts, false).to_command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child = sandbox
+        .wrap(&argv, &[], &mounts, false)
+        .to_command()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
     let deadline = Deadline::seconds(12);
     let mut works = false;
     while !deadline.passed() && child.try_wait()?.is_none() {

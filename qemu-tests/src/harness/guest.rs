@@ -18,14 +18,15 @@ pub const PORT: &str = "edgepair.lab";
 const UNIT: &str = "[Unit]\nDescription=Shell for the lab, given from outside\nDefaultDependencies=no\n\
                     After=systemd-udevd.service\nConditionPathExists=!/etc/initrd-release\n\
                     [Service]\nExecStart=/bin/bash -c 'until [ -e /dev/virtio-ports/edgepair.lab ]; do sleep 0.2; done; \
-                    exec 3<>/dev/virtio-ports/edgepair.lab; while IFS= read -r -u 3 line; do eval \"$line\" >&3 2>&1 3>&-; done'\n\
+                    exec 3<>/dev/virtio-ports/edgepair.lab; while IFS= read -r -u 3 line; do eval \"$$line\" >&3 2>&1 3>&-; done'\n\
                     Restart=always\nRestartSec=1\nOOMScoreAdjust=-900\n";
 
 const DROP_IN: &str = "[Unit]\nWants=edgepair-lab-shell.service\n";
 
 /// The SMBIOS strings (type 11) that bring the shell.
 pub fn credentials() -> Vec<String> {
-    let encode = |name: &str, text: &str| format!("io.systemd.credential.binary:{name}={}", STANDARD.encode(text));
+    let encode =
+        |name: &str, text: &str| format!("io.systemd.credential.binary:{name}={}", STANDARD.encode(text));
     vec![
         encode("systemd.extra-unit.edgepair-lab-shell.service", UNIT),
         encode("systemd.unit-dropin.sysinit.target", DROP_IN),
@@ -63,7 +64,8 @@ impl Guest {
         self.count += 1;
         // Unlike anything a command prints, and not in the line that a terminal might echo.
         let mark = format!("@lab-{}-{}@", std::process::id(), self.count);
-        let line = format!("( {command}\n ) </dev/null; printf '%s%s %d\\n' '@lab-' '{}' $?\n", &mark[5..]).replace('\n', " ");
+        let line = format!("( {command}\n ) </dev/null; printf '%s%s %d\\n' '@lab-' '{}' $?\n", &mark[5..])
+            .replace('\n', " ");
         let line = line.trim_end().to_owned() + "\n";
         let stream = match &self.stream {
             Some(stream) => stream,
@@ -88,7 +90,10 @@ impl Guest {
             {
                 let status = text[at + mark.len()..at + end].trim().parse().unwrap_or(-1);
                 // What came before an earlier command's late answer belongs to that one.
-                let start = text[..at].rfind("@lab-").and_then(|old| text[old..at].find('\n').map(|end| old + end + 1)).unwrap_or(0);
+                let start = text[..at]
+                    .rfind("@lab-")
+                    .and_then(|old| text[old..at].find('\n').map(|end| old + end + 1))
+                    .unwrap_or(0);
                 return Ok(Answer { text: text[start..at].replace('\r', "").trim_end().to_owned(), status });
             }
             if deadline.passed() {

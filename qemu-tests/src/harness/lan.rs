@@ -41,7 +41,9 @@ pub struct Port {
 impl Port {
     /// The `-netdev` value for the machine; `inside` is the folder as QEMU sees it.
     pub fn netdev(&self, inside: &str) -> String {
-        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = |path: &Path| {
+            path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        };
         format!(
             "dgram,local.type=unix,local.path={inside}/{},remote.type=unix,remote.path={inside}/{}",
             name(&self.machine),
@@ -68,7 +70,8 @@ impl Switch {
         let machines: Vec<PathBuf> = ports.iter().map(|port| port.machine.clone()).collect();
         let threads = (0..ports.len())
             .map(|own| {
-                let (shared, table, sockets, machines) = (Arc::clone(&shared), Arc::clone(&table), sockets.clone(), machines.clone());
+                let (shared, table, sockets, machines) =
+                    (Arc::clone(&shared), Arc::clone(&table), sockets.clone(), machines.clone());
                 std::thread::spawn(move || carry(own, &shared, &table, &sockets, &machines))
             })
             .collect();
@@ -174,9 +177,13 @@ mod tests {
     fn it_learns_floods_and_cuts() {
         let dir = tempfile::tempdir().unwrap();
         let ports: Vec<Port> = (0..3)
-            .map(|index| Port { switch: dir.path().join(format!("s{index}")), machine: dir.path().join(format!("m{index}")) })
+            .map(|index| Port {
+                switch: dir.path().join(format!("s{index}")),
+                machine: dir.path().join(format!("m{index}")),
+            })
             .collect();
-        let machines: Vec<UnixDatagram> = ports.iter().map(|port| UnixDatagram::bind(&port.machine).unwrap()).collect();
+        let machines: Vec<UnixDatagram> =
+            ports.iter().map(|port| UnixDatagram::bind(&port.machine).unwrap()).collect();
         for machine in &machines {
             machine.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         }

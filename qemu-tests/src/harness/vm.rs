@@ -66,11 +66,37 @@ impl Vm {
         let sandbox = Sandbox { tools: image.tools.clone() };
         let mounts = mounts(config, dir);
         let size = config.disk_size.to_string();
-        let create = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", "/in/disk.img", "-F", "raw", "/build/disk.qcow2", &size];
-        HostRunner.run(&sandbox.wrap(&create.map(str::to_owned), &[], &mounts, false)).context("the disk's copy-on-write layer")?;
+        let create = [
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-b",
+            "/in/disk.img",
+            "-F",
+            "raw",
+            "/build/disk.qcow2",
+            &size,
+        ];
+        HostRunner
+            .run(&sandbox.wrap(&create.map(str::to_owned), &[], &mounts, false))
+            .context("the disk's copy-on-write layer")?;
         // As qcow2, so that a saved state can hold them.
-        let vars = ["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", &image.qemu.firmware_vars, "/build/vars.qcow2"];
-        HostRunner.run(&sandbox.wrap(&vars.map(str::to_owned), &[], &mounts, false)).context("the firmware's variables")?;
+        let vars = [
+            "qemu-img",
+            "convert",
+            "-q",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            &image.qemu.firmware_vars,
+            "/build/vars.qcow2",
+        ];
+        HostRunner
+            .run(&sandbox.wrap(&vars.map(str::to_owned), &[], &mounts, false))
+            .context("the firmware's variables")?;
         Ok(())
     }
 
@@ -78,18 +104,33 @@ impl Vm {
     ///
     /// # Errors
     /// When QEMU does not come up.
-    pub fn start(image: &Image, config: &Config, dir: &Path, accel: Accel, life: Life) -> anyhow::Result<Self> {
+    pub fn start(
+        image: &Image,
+        config: &Config,
+        dir: &Path,
+        accel: Accel,
+        life: Life,
+    ) -> anyhow::Result<Self> {
         for socket in ["qmp.sock", "guest.sock", "serial.sock"] {
             let _ = fs::remove_file(dir.join(socket));
         }
         let sandbox = Sandbox { tools: image.tools.clone() };
         let call = sandbox.wrap(&arguments(image, config, accel), &[], &mounts(config, dir), true);
         let call = match life {
-            Life::WithThread => Invocation::new("setpriv").args(["--pdeathsig", "KILL"]).arg(call.program.clone()).args(call.args),
+            Life::WithThread => Invocation::new("setpriv")
+                .args(["--pdeathsig", "KILL"])
+                .arg(call.program.clone())
+                .args(call.args),
             Life::OfItsOwn => Invocation::new("setsid").arg(call.program.clone()).args(call.args),
         };
         let log = File::create(dir.join("qemu.log"))?;
-        let child = call.to_command().stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().context("QEMU")?;
+        let child = call
+            .to_command()
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("QEMU")?;
         edgepair_host_io::atomic::write(&dir.join("pid"), child.id().to_string().as_bytes(), 0o644)?;
         let mut vm = Self {
             dir: dir.to_owned(),
@@ -102,7 +143,10 @@ impl Vm {
         while !dir.join("qmp.sock").exists() {
             let ended = vm.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
             if ended || deadline.passed() {
-                bail!("QEMU did not start: {}", fs::read_to_string(dir.join("qemu.log")).unwrap_or_default().trim());
+                bail!(
+                    "QEMU did not start: {}",
+                    fs::read_to_string(dir.join("qemu.log")).unwrap_or_default().trim()
+                );
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
@@ -205,14 +249,38 @@ fn arguments(image: &Image, config: &Config, accel: Accel) -> Vec<String> {
     let mut add = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
     add(&["-name", &config.name, "-machine", &qemu.machine]);
     add(&accel.arguments());
-    add(&["-smp", "2", "-m", &config.memory.to_string(), "-nodefaults", "-no-user-config", "-display", "none", "-vga", "std"]);
+    add(&[
+        "-smp",
+        "2",
+        "-m",
+        &config.memory.to_string(),
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-vga",
+        "std",
+    ]);
     add(&["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={}", qemu.firmware_code)]);
     add(&["-drive", "if=pflash,format=qcow2,unit=1,file=/build/vars.qcow2"]);
-    add(&["-blockdev", "driver=qcow2,node-name=disk0,file.driver=file,file.filename=/build/disk.qcow2,discard=unmap"]);
+    add(&[
+        "-blockdev",
+        "driver=qcow2,node-name=disk0,file.driver=file,file.filename=/build/disk.qcow2,discard=unmap",
+    ]);
     add(&["-device", "virtio-blk-pci,drive=disk0,bootindex=0,serial=edgepair-disk0"]);
-    add(&["-chardev", "socket,id=serial0,path=/build/serial.sock,server=on,wait=off,logfile=/build/serial.log", "-serial", "chardev:serial0"]);
+    add(&[
+        "-chardev",
+        "socket,id=serial0,path=/build/serial.sock,server=on,wait=off,logfile=/build/serial.log",
+        "-serial",
+        "chardev:serial0",
+    ]);
     add(&["-qmp", "unix:/build/qmp.sock,server=on,wait=off", "-monitor", "none"]);
-    add(&["-device", "virtio-serial-pci", "-chardev", "socket,id=guest0,path=/build/guest.sock,server=on,wait=off"]);
+    add(&[
+        "-device",
+        "virtio-serial-pci",
+        "-chardev",
+        "socket,id=guest0,path=/build/guest.sock,server=on,wait=off",
+    ]);
     add(&["-device", &format!("virtserialport,chardev=guest0,name={}", guest::PORT)]);
     add(&["-device", "virtio-rng-pci"]);
     for credential in guest::credentials() {
@@ -221,7 +289,11 @@ fn arguments(image: &Image, config: &Config, accel: Accel) -> Vec<String> {
     }
     for (index, network) in config.networks.iter().enumerate() {
         add(&["-netdev", &format!("{network},id=net{index}")]);
-        let mac = format!("52:54:00:{:02x}:00:{:02x}", config.name.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)), index + 1);
+        let mac = format!(
+            "52:54:00:{:02x}:00:{:02x}",
+            config.name.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)),
+            index + 1
+        );
         add(&["-device", &format!("virtio-net-pci,netdev=net{index},mac={mac},romfile=")]);
     }
     add(&config.extra.iter().map(String::as_str).collect::<Vec<_>>());

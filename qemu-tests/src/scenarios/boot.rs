@@ -29,7 +29,10 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
     let mut vm = Vm::start(context.image, &config, &dir, context.accel, Life::WithThread)?;
     let first = wait_until_ready(context, &mut vm)?;
     println!("  first boot: {first}");
-    ensure!(first.contains("ready after") && first.contains("is good"), "the first boot is not called good: {first}");
+    ensure!(
+        first.contains("ready after") && first.contains("is good"),
+        "the first boot is not called good: {first}"
+    );
     let failed = vm.guest.run("systemctl --failed --no-legend --plain")?;
     ensure!(failed.is_empty(), "failed units:\n{failed}");
     ensure!(vm.guest.run("systemctl is-system-running || true")? == "running", "the system is not running");
@@ -44,14 +47,21 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         let active = vm.guest.run(&format!("systemctl is-active {unit} || true"))?;
         println!("  {kind} {unit}: {} ({state}, {active})", words.next().unwrap_or_default());
         let off = if kind == "masked" { state == "masked" } else { state != "enabled" };
-        ensure!(off && active != "active" && active != "failed", "{unit} should be {kind}, is {state} and {active}");
+        ensure!(
+            off && active != "active" && active != "failed",
+            "{unit} should be {kind}, is {state} and {active}"
+        );
     }
     println!("{}", indent(&vm.guest.run("findmnt --real --output TARGET,SOURCE,FSTYPE,OPTIONS")?));
     println!("{}", indent(&vm.guest.run("lsblk --output NAME,SIZE,TYPE,PARTLABEL,FSTYPE,MOUNTPOINTS")?));
     println!("{}", indent(&vm.guest.run("systemd-analyze time; systemd-analyze blame | head -n 8")?));
 
     // The root cannot be written, not even by root and not even after asking for it.
-    for attempt in ["touch /usr/x", "mount -o remount,rw / && touch /usr/x", "dd if=/dev/zero of=/dev/mapper/root bs=4096 count=1"] {
+    for attempt in [
+        "touch /usr/x",
+        "mount -o remount,rw / && touch /usr/x",
+        "dd if=/dev/zero of=/dev/mapper/root bs=4096 count=1",
+    ] {
         let answer = vm.guest.try_run(attempt, context.seconds(10))?;
         ensure!(answer.status != 0, "`{attempt}` succeeded:\n{}", answer.text);
     }
@@ -62,8 +72,18 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
     let size: u64 = vm.guest.run("findmnt --noheadings --bytes --output SIZE /var")?.trim().parse()?;
     ensure!(size > 3 << 30, "the state partition did not take the rest of the disk: {size} bytes");
     let counted = vm.guest.run("ls /efi/EFI/Linux")?;
-    ensure!(counted == format!("edgepair_{}.efi", context.image.version), "the attempt counter is still there: {counted}");
-    ensure!(vm.guest.run("node-init provision --dry-run 2>/dev/null || /usr/lib/edgepair/node-init provision --dry-run")?.contains("no step is missing"), "provision is not idempotent");
+    ensure!(
+        counted == format!("edgepair_{}.efi", context.image.version),
+        "the attempt counter is still there: {counted}"
+    );
+    ensure!(
+        vm.guest
+            .run(
+                "node-init provision --dry-run 2>/dev/null || /usr/lib/edgepair/node-init provision --dry-run"
+            )?
+            .contains("no step is missing"),
+        "provision is not idempotent"
+    );
     vm.guest.run("echo kept > /var/lib/edgepair/test; sync")?;
 
     let screen = vm.serial.text();
@@ -79,7 +99,10 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
     println!("  second boot: {second}");
     ensure!(vm.guest.run("cat /etc/machine-id /etc/hostname")? == id, "the identity changed");
     ensure!(vm.guest.run("cat /var/lib/edgepair/test")? == "kept", "state was not kept");
-    ensure!(vm.guest.run("grep -c '\"first_boot\": false' /run/edgepair/booted.json")? == "1", "the second boot thinks it is the first");
+    ensure!(
+        vm.guest.run("grep -c '\"first_boot\": false' /run/edgepair/booted.json")? == "1",
+        "the second boot thinks it is the first"
+    );
     let again = vm.guest.run("lsblk --noheadings --list --output PARTLABEL,PARTUUID /dev/vda | sort")?;
     ensure!(again == uuids, "partition UUIDs changed:\n{uuids}\n{again}");
     vm.kill();
@@ -88,13 +111,28 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
 
 /// Waits for the shell and the verdict; returns the screen's status line.
 pub fn wait_until_ready(context: &Context<'_>, vm: &mut Vm) -> anyhow::Result<String> {
-    let deadline = context.seconds(50);
-    vm.serial.wait_for(&["ready after", "NOT WELL", "Kernel panic", "emergency mode"], deadline)?;
+    let deadline = context.seconds(30);
+    vm.serial.wait_for(
+        &["ready after", "NOT WELL", "Kernel panic", "emergency mode", "Out of memory"],
+        deadline,
+    )?;
     vm.guest.wait(deadline)?;
     let log = vm.serial.text();
-    let status = log.lines().rev().find(|line| line.contains("ready after") || line.contains("NOT WELL")).unwrap_or("no status line").trim();
+    if let Some(line) =
+        log.lines().find(|line| line.contains("Kernel panic") || line.contains("Out of memory"))
+    {
+        anyhow::bail!("{}", line.trim());
+    }
+    let status = log
+        .lines()
+        .rev()
+        .find(|line| line.contains("ready after") || line.contains("NOT WELL"))
+        .unwrap_or("no status line")
+        .trim();
     if status.contains("NOT WELL") {
-        let why = vm.guest.run("systemctl --failed --no-legend --plain; journalctl -b -p warning --no-pager | tail -n 40")?;
+        let why = vm.guest.run(
+            "systemctl --failed --no-legend --plain; journalctl -b -p warning --no-pager | tail -n 40",
+        )?;
         anyhow::bail!("{status}\n{why}");
     }
     Ok(status.to_owned())

@@ -27,7 +27,14 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
     file.write_all_at(&[byte[0] ^ 0x40], root + 1024 + 64)?;
     drop(file);
 
-    let config = Config { name: "corrupt".into(), disk, disk_size: 6 << 30, memory: 768, networks: Vec::new(), extra: Vec::new() };
+    let config = Config {
+        name: "corrupt".into(),
+        disk,
+        disk_size: 6 << 30,
+        memory: 768,
+        networks: Vec::new(),
+        extra: Vec::new(),
+    };
     let dir = context.dir.join("vm");
     Vm::prepare(context.image, &config, &dir)?;
     let mut vm = Vm::start(context.image, &config, &dir, context.accel, Life::WithThread)?;
@@ -36,7 +43,9 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
     let log = vm.serial.text();
     let line = log.lines().find(|line| line.contains("is corrupted")).context("the kernel's words")?;
     println!("  the kernel says: {}", line.trim());
-    vm.serial.wait_for(&["Kernel panic"], context.seconds(10)).context("the kernel went on after a corrupted block")?;
+    vm.serial
+        .wait_for(&["Kernel panic"], context.seconds(10))
+        .context("the kernel went on after a corrupted block")?;
     vm.kill();
     fs::remove_file(context.dir.join("corrupt.img"))?;
     Ok(())
@@ -47,7 +56,11 @@ fn partition_start(file: &File, label: &str) -> anyhow::Result<u64> {
     for index in 0..128 {
         let mut entry = [0_u8; 128];
         file.read_exact_at(&mut entry, 1024 + index * 128)?;
-        let name: Vec<u16> = entry[56..].chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).take_while(|unit| *unit != 0).collect();
+        let name: Vec<u16> = entry[56..]
+            .chunks(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+            .take_while(|unit| *unit != 0)
+            .collect();
         if String::from_utf16_lossy(&name) == label {
             let mut lba = [0_u8; 8];
             lba.copy_from_slice(&entry[32..40]);

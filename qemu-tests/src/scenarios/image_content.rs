@@ -16,12 +16,21 @@ const CHECKS: &[(&str, &str)] = &[
     ("private keys", "grep -rlI --exclude-dir=doc -e '-----BEGIN [A-Z ]*PRIVATE KEY-----' root || true"),
     ("SSH host keys", "ls root/etc/ssh/ssh_host_* 2>/dev/null || true"),
     ("database clusters", "find root -name PG_VERSION -o -name pg_control"),
-    ("passwords", "awk -F: '$2 != \"*\" && $2 != \"!\" && $2 != \"!*\" && $2 != \"\" || ($1 == \"root\" && $2 == \"\")' root/etc/shadow"),
+    (
+        "passwords",
+        "awk -F: '$2 != \"*\" && $2 != \"!\" && $2 != \"!*\" && $2 != \"\" || ($1 == \"root\" && $2 == \"\")' root/etc/shadow",
+    ),
     ("empty passwords", "awk -F: '$2 == \"\"' root/etc/shadow"),
-    ("a machine id, host name or mirror", "ls root/etc/machine-id root/etc/hostname root/etc/apt/sources.list root/etc/apt/sources.list.d/* 2>/dev/null || true"),
+    (
+        "a machine id, host name or mirror",
+        "ls root/etc/machine-id root/etc/hostname root/etc/apt/sources.list root/etc/apt/sources.list.d/* 2>/dev/null || true",
+    ),
     ("random seeds", "find root -name random-seed"),
     ("files under /var", "find root/var -mindepth 1"),
-    ("set-uid programs beyond the known", "find root -xdev -perm -4000 -type f | grep -vE '/(su|mount|umount|passwd|chfn|chsh|newgrp|gpasswd|ssh-keysign|dbus-daemon-launch-helper|expiry|chage|fusermount3?)$' || true"),
+    (
+        "set-uid programs beyond the known",
+        "find root -xdev -perm -4000 -type f | grep -vE '/(su|mount|umount|passwd|chfn|chsh|newgrp|gpasswd|ssh-keysign|dbus-daemon-launch-helper|expiry|chage|fusermount3?)$' || true",
+    ),
 ];
 
 fn run(context: &Context<'_>) -> anyhow::Result<()> {

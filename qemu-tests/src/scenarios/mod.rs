@@ -38,9 +38,5 @@ pub struct Scenario {
 }
 
 /// All scenarios, the quick ones first.
-pub const ALL: &[Scenario] = &[
-    image_content::SCENARIO,
-    written_copies::SCENARIO,
-    boot::SCENARIO,
-    corrupt_root::SCENARIO,
-];
+pub const ALL: &[Scenario] =
+    &[image_content::SCENARIO, written_copies::SCENARIO, boot::SCENARIO, corrupt_root::SCENARIO];

@@ -24,7 +24,9 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         Mount { source: context.image.bmap.clone(), target: "/in/image.bmap".into(), writable: false },
     ];
     // bmaptool has no zstd of its own in this suite; it takes the image from a file.
-    let argv = ["bmaptool", "--quiet", "copy", "--bmap", "/in/image.bmap", "/build/plain.img", "/build/mapped.img"].map(str::to_owned);
+    let argv =
+        ["bmaptool", "--quiet", "copy", "--bmap", "/in/image.bmap", "/build/plain.img", "/build/mapped.img"]
+            .map(str::to_owned);
     HostRunner.run(&sandbox.wrap(&argv, &[], &mounts, false)).context("bmaptool")?;
     let mapped = context.dir.join("mapped.img");
     // The map says nothing of a tail of zeros; a disk has it, a file must be given it.

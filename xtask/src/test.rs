@@ -1,0 +1,102 @@
+//! `cargo xtask test`: everything that must hold, the quick checks first.
+//!
+//! Format, import law, clippy and unit tests; then the image is built and booted in virtual machines.
+
+use crate::run::{command, phase, root};
+use std::fs::File;
+
+/// Debian packages that the tests need beyond what a build installs by itself, and the program each is known by.
+const PACKAGES: &[(&str, &str)] = &[
+    ("mmdebstrap", "mmdebstrap"),
+    ("uidmap", "newuidmap"),
+    ("etcd-server", "etcd"),
+    ("strace", "strace"),
+    ("iproute2", "ip"),
+];
+
+/// Runs everything, or only the phases named.
+pub fn run(only: &[String]) -> Result<(), String> {
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|word| word == name);
+    let mut passed = 0;
+    let mut done = |result: Result<(), String>| -> Result<(), String> {
+        result?;
+        passed += 1;
+        Ok(())
+    };
+    if wanted("packages") {
+        done(packages())?;
+    }
+    if wanted("format") {
+        done(phase("format", &["cargo", "fmt", "--all", "--check"]))?;
+    }
+    if wanted("layout") {
+        done(crate::layout_law::run())?;
+    }
+    if wanted("clippy") {
+        done(phase(
+            "clippy",
+            &["cargo", "clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"],
+        ))?;
+    }
+    if wanted("unit") {
+        done(phase(
+            "unit",
+            &["cargo", "test", "--workspace", "--features", "node-init/failpoints", "--quiet"],
+        ))?;
+    }
+    if wanted("image") {
+        done(phase(
+            "compile",
+            &["cargo", "build", "--release", "--quiet", "--package", "edgepair", "--package", "qemu-tests"],
+        ))?;
+        done(image())?;
+    }
+    if wanted("scenarios") {
+        done(phase("scenarios", &["target/release/qemu-tests", "--image", "target/image.json"]))?;
+    }
+    println!("{passed} passed, 0 failed");
+    Ok(())
+}
+
+/// Builds the default image; what it says about it goes to the scenarios.
+fn image() -> Result<(), String> {
+    println!("== image: edgepair build images/x86-64.toml");
+    let path = root().join("target/image.json");
+    let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut build = command(&[
+        "target/release/edgepair",
+        "build",
+        "images/x86-64.toml",
+        "--out",
+        "target/image",
+        "--json",
+    ]);
+    let status = build.stdout(file).status().map_err(|error| format!("image: {error}"))?;
+    if status.success() { Ok(()) } else { Err("image failed".into()) }
+}
+
+/// Installs what the tests need, with sudo where the user is not root.
+fn packages() -> Result<(), String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places: Vec<_> = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).collect();
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(_, program)| !places.iter().any(|dir| dir.join(program).is_file()))
+        .map(|(package, _)| *package)
+        .collect();
+    if missing.is_empty() {
+        println!("== packages: nothing is missing");
+        return Ok(());
+    }
+    println!("== packages: installing {}", missing.join(" "));
+    let root_prefix: &[&str] = if is_root() { &[] } else { &["sudo"] };
+    let call = |words: &[&str]| phase("packages", &[root_prefix, words].concat());
+    call(&["apt-get", "-qq", "update"])?;
+    let install = ["apt-get", "-qq", "install", "--yes", "--no-install-recommends"];
+    call(&[&install[..], &missing].concat())
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|data| data.uid() == 0)
+}
