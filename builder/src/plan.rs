@@ -8,7 +8,6 @@ pub use show::show;
 
 use crate::definition::Definition;
 use crate::definition::board::{self, Board};
-use crate::definition::findings::Findings;
 use crate::engine::cache::Cache;
 use crate::engine::step::Step;
 use crate::stages::packages::Resolved;
@@ -34,8 +33,8 @@ impl Plan {
     /// # Errors
     /// [`Findings`], all at once; or the workspace is not found.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let definition = crate::definition::load(path)?;
-        let mut findings = Findings::default();
+        let (definition, mut findings) = crate::definition::load(path);
+        let Some(definition) = definition else { return Err(findings.into()) };
         let folder = path.parent().unwrap_or(Path::new("."));
         let board = board::load(&definition.board, folder, &mut findings);
         lint(&definition, board.as_ref(), &mut findings);

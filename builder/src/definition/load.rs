@@ -59,19 +59,13 @@ impl Fragment {
     }
 }
 
-/// Reads a definition and everything it includes.
-///
-/// # Errors
-/// All findings, when there is at least one.
-pub fn load(path: &Path) -> Result<Definition, Findings> {
+/// Reads a definition and everything it includes: what could be read, and everything that is wrong with it.
+pub fn load(path: &Path) -> (Option<Definition>, Findings) {
     let mut findings = Findings::default();
     let mut files = Vec::new();
     let fragment = read(path, None, &mut files, &mut Vec::new(), &mut findings);
     let definition = complete(fragment, path, files, &mut findings);
-    match definition {
-        Some(definition) if findings.is_empty() => Ok(definition),
-        _ => Err(findings),
-    }
+    (definition, findings)
 }
 
 fn read(

@@ -3,7 +3,7 @@
 //! systemd-repart writes the file system before it writes the partition table, so a power cut in between leaves no
 //! partition rather than an empty one. Nothing that exists is ever formatted here.
 
-use super::disk::BootDisk;
+use super::disk::{BootDisk, Partition};
 use anyhow::{Context, bail};
 use edgepair_host_io::{HostRunner, Invocation, Runner};
 use edgepair_layout::{partition, path};
@@ -34,8 +34,7 @@ pub fn prepare(disk: &BootDisk, root: &Path) -> anyhow::Result<bool> {
     if made || grow {
         repart(disk, root)?;
     }
-    let disk = after_change(sysfs, dev)?;
-    let Some(state) = disk.partition(partition::STATE)? else {
+    let Some(state) = after_change(sysfs, dev, disk)? else {
         bail!("there is no room for it on {}", disk.name);
     };
     let device = state.device();
@@ -60,18 +59,36 @@ pub fn prepare(disk: &BootDisk, root: &Path) -> anyhow::Result<bool> {
     Ok(made)
 }
 
-/// The disk as the kernel sees it, once it has taken in what was just written: udev reads the table again when its
-/// writer closes it, and the new partition can be a moment late.
-fn after_change(sysfs: &Path, dev: u64) -> anyhow::Result<BootDisk> {
+/// The state partition, once the kernel has taken in what was just written: udev may read the table again, and the
+/// new partition can be a moment late. The kernel learns a partition's name only when it reads the table itself, not
+/// from whoever adds one (BLKPG, linux/blkpg.h), so the new one has none until the next boot: it is known by being
+/// the only one that was not there before.
+fn after_change(sysfs: &Path, dev: u64, before: &BootDisk) -> anyhow::Result<Option<Partition>> {
     let mut tries = 40;
     loop {
-        let disk = super::disk::find(sysfs, dev)?;
-        let there = disk.partition(partition::STATE)?.is_some_and(|state| state.device().exists());
-        if there || tries == 0 {
-            return Ok(disk);
+        let now = super::disk::find(sysfs, dev)?;
+        if let Some(state) = added(before, &now)?.filter(|state| state.device().exists()) {
+            return Ok(Some(state));
+        }
+        if tries == 0 {
+            return Ok(None);
         }
         tries -= 1;
         std::thread::sleep(std::time::Duration::from_millis(250));
+    }
+}
+
+/// Pure: which partition is the state partition, given the disk before and after.
+fn added(before: &BootDisk, now: &BootDisk) -> anyhow::Result<Option<Partition>> {
+    if let Some(state) = now.partition(partition::STATE)? {
+        return Ok(Some(state.clone()));
+    }
+    let known = |part: &Partition| before.partitions.iter().any(|old| old.name == part.name);
+    let new: Vec<&Partition> = now.partitions.iter().filter(|part| !known(part) && part.label.is_empty()).collect();
+    match new.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some((*one).clone())),
+        more => bail!("{} new partitions appeared at once", more.len()),
     }
 }
 
@@ -131,5 +148,28 @@ fn check(device: &Path) -> anyhow::Result<()> {
         Ok(_) => Ok(()),
         Err(error) if error.code() == Some(1) => Ok(()),
         Err(error) => Err(error).context("the file system needs repair by hand (e2fsck)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(parts: &[(&str, &str)]) -> BootDisk {
+        let partitions = parts
+            .iter()
+            .map(|(name, label)| Partition { name: (*name).into(), label: (*label).into(), start: 0, sectors: 1 })
+            .collect();
+        BootDisk { name: "vda".into(), sectors: 100, slot: None, partitions }
+    }
+
+    #[test]
+    fn the_new_partition_is_the_nameless_one_that_was_not_there() {
+        let before = disk(&[("vda1", "esp"), ("vda2", "")]);
+        let name = |now: &BootDisk| added(&before, now).map(|part| part.map(|part| part.name));
+        assert_eq!(name(&before).unwrap(), None, "one without a name that was there before is somebody's");
+        assert_eq!(name(&disk(&[("vda1", "esp"), ("vda2", ""), ("vda3", "")])).unwrap(), Some("vda3".into()));
+        assert_eq!(name(&disk(&[("vda1", "esp"), ("vda3", "state")])).unwrap(), Some("vda3".into()));
+        assert!(name(&disk(&[("vda1", "esp"), ("vda3", ""), ("vda4", "")])).is_err());
     }
 }
