@@ -11,7 +11,12 @@ use std::process::{Command, Output};
 
 #[expect(clippy::disallowed_methods, reason = "a test runs the real program")]
 fn run(argv: &[&str], cwd: &Path) -> Output {
-    Command::new(argv[0]).args(&argv[1..]).current_dir(cwd).env("EDGEPAIR_SOURCE", workspace()).output().expect("runs")
+    Command::new(argv[0])
+        .args(&argv[1..])
+        .current_dir(cwd)
+        .env("EDGEPAIR_SOURCE", workspace())
+        .output()
+        .expect("runs")
 }
 
 fn workspace() -> PathBuf {
@@ -38,7 +43,12 @@ fn failing(text: &str) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("to do: "), "no remedy in\n{said}");
-    let left: Vec<_> = fs::read_dir(dir.path().join("out")).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+    let left: Vec<_> = fs::read_dir(dir.path().join("out"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
     assert!(left.is_empty(), "half-made output: {left:?}");
     said
 }
@@ -52,7 +62,8 @@ fn server(body: &'static [u8]) -> u16 {
             let Ok(mut stream) = stream else { return };
             let mut request = [0_u8; 4096];
             let _ = stream.read(&mut request);
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
             let _ = stream.write_all(head.as_bytes());
             let _ = stream.write_all(body);
         }
@@ -74,7 +85,10 @@ fn an_unreachable_mirror_is_named() {
     if prepared() {
         // Port 9 on this machine: nobody listens.
         let said = failing(&format!("{BASE}mirrors = [\"http://127.0.0.1:9/debian\"]\n"));
-        assert!(said.contains("127.0.0.1") && said.contains("the package mirror cannot be reached"), "{said}");
+        assert!(
+            said.contains("127.0.0.1") && said.contains("the package mirror cannot be reached"),
+            "{said}"
+        );
     }
 }
 
@@ -98,7 +112,10 @@ fn a_download_with_another_digest_is_refused() {
             "{BASE}[[download]]\nurl = \"http://127.0.0.1:{port}/file\"\npath = \"/opt/file\"\nsha256 = \"{}\"\n",
             "0".repeat(64)
         ));
-        assert!(said.contains("the definition says 0000") && said.contains("nothing of it was used"), "{said}");
+        assert!(
+            said.contains("the definition says 0000") && said.contains("nothing of it was used"),
+            "{said}"
+        );
     }
 }
 
@@ -112,7 +129,8 @@ fn a_full_disk_is_named_and_leaves_nothing() {
             "mkdir small && mount -t tmpfs -o size=8m small small && EDGEPAIR_CACHE=$PWD/small {} build x.toml; code=$?; ls -A small/tools; exit $code",
             env!("CARGO_BIN_EXE_edgepair")
         );
-        let output = run(&["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script], dir.path());
+        let output =
+            run(&["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script], dir.path());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("No space left on device") && said.contains("free space"), "{said}");
@@ -132,7 +150,10 @@ fn doctor_names_what_an_ordinary_user_lacks() {
     let program = dir.path().join("edgepair");
     fs::copy(env!("CARGO_BIN_EXE_edgepair"), &program).expect("copy");
     let program = program.to_string_lossy().into_owned();
-    let output = run(&["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", &program, "doctor"], Path::new("/"));
+    let output = run(
+        &["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", &program, "doctor"],
+        Path::new("/"),
+    );
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("a range of subordinate ids for 54321 in /etc/subuid"), "{said}");

@@ -6,7 +6,12 @@ use std::process::{Command, Output};
 
 #[expect(clippy::disallowed_methods, reason = "a test runs the real program")]
 fn edgepair(args: &[&str], cwd: &Path, cache: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_edgepair")).args(args).current_dir(cwd).env("EDGEPAIR_CACHE", cache).output().expect("runs")
+    Command::new(env!("CARGO_BIN_EXE_edgepair"))
+        .args(args)
+        .current_dir(cwd)
+        .env("EDGEPAIR_CACHE", cache)
+        .output()
+        .expect("runs")
 }
 
 fn workspace() -> PathBuf {
@@ -36,7 +41,11 @@ fn golden(name: &str, definition: &str) {
         edgepair_host_io::atomic::write(&path, text.as_bytes(), 0o644).expect("write");
     }
     let want = fs::read_to_string(&path).unwrap_or_default();
-    assert!(text == want, "{name} differs from its golden file; look at the difference, then EDGEPAIR_BLESS=1\n{}", difference(&want, &text));
+    assert!(
+        text == want,
+        "{name} differs from its golden file; look at the difference, then EDGEPAIR_BLESS=1\n{}",
+        difference(&want, &text)
+    );
 }
 
 fn difference(want: &str, have: &str) -> String {
@@ -72,13 +81,35 @@ fn every_lint_names_file_line_column_and_remedy() {
     for (what, text, place, words) in [
         ("unknown key", format!("{GOOD}packges = []\n"), "x.toml:7:1", "did you mean `packages`?"),
         ("unknown board", GOOD.replace("x86-64", "x86"), "x.toml:4:9", "unknown board `x86`"),
-        ("slots of unequal size", format!("{GOOD}[disk]\nroot_a = \"512MiB\"\nroot_b = \"256MiB\"\n"), "x.toml:9:10", "slot A has 512 MiB, slot B 256 MiB"),
-        ("boot partition too small for its kernels", format!("{GOOD}[disk]\nesp = \"128MiB\"\n"), "x.toml:8:7", "three kernel images"),
-        ("boot partition too small for FAT32", format!("{GOOD}[disk]\nesp = \"128MiB\"\n"), "x.toml:8:7", "too small for a real FAT32"),
-        ("hash tree too small", format!("{GOOD}[disk]\nverity = \"1MiB\"\n"), "x.toml:8:10", "the hash tree of a full"),
+        (
+            "slots of unequal size",
+            format!("{GOOD}[disk]\nroot_a = \"512MiB\"\nroot_b = \"256MiB\"\n"),
+            "x.toml:9:10",
+            "slot A has 512 MiB, slot B 256 MiB",
+        ),
+        (
+            "boot partition too small for its kernels",
+            format!("{GOOD}[disk]\nesp = \"128MiB\"\n"),
+            "x.toml:8:7",
+            "three kernel images",
+        ),
+        (
+            "boot partition too small for FAT32",
+            format!("{GOOD}[disk]\nesp = \"128MiB\"\n"),
+            "x.toml:8:7",
+            "too small for a real FAT32",
+        ),
+        (
+            "hash tree too small",
+            format!("{GOOD}[disk]\nverity = \"1MiB\"\n"),
+            "x.toml:8:10",
+            "the hash tree of a full",
+        ),
         (
             "overlapping partitions",
-            format!("{GOOD}[[disk.partition]]\nlabel = \"a\"\noffset = \"32KiB\"\nsize = \"64KiB\"\n[[disk.partition]]\nlabel = \"b\"\noffset = \"64KiB\"\nsize = \"8KiB\"\n"),
+            format!(
+                "{GOOD}[[disk.partition]]\nlabel = \"a\"\noffset = \"32KiB\"\nsize = \"64KiB\"\n[[disk.partition]]\nlabel = \"b\"\noffset = \"64KiB\"\nsize = \"8KiB\"\n"
+            ),
             "x.toml:13:10",
             "partition `b` overlaps `a`",
         ),
@@ -88,14 +119,39 @@ fn every_lint_names_file_line_column_and_remedy() {
             "x.toml:9:10",
             "lies over the partition table",
         ),
-        ("unpinned download", format!("{GOOD}[[download]]\nurl = \"https://a.example/x\"\npath = \"/x\"\n"), "x.toml:7:", "without a digest"),
+        (
+            "unpinned download",
+            format!("{GOOD}[[download]]\nurl = \"https://a.example/x\"\npath = \"/x\"\n"),
+            "x.toml:7:",
+            "without a digest",
+        ),
         ("wrong type", GOOD.replace("\"1\"", "1"), "x.toml:3:11", "not a string in quotes"),
         ("other schema", GOOD.replace("schema = 1", "schema = 2"), "x.toml:1:10", "the file says 2"),
         ("missing overlay", format!("{GOOD}overlays = [\"nowhere\"]\n"), "x.toml:7:13", "there is no folder"),
-        ("a unit both ways", format!("{GOOD}[units]\nenable = [\"a.service\"]\nmask = {{ \"a.service\" = \"no\" }}\n"), "x.toml:9:10", "enabled and masked"),
-        ("root hash by hand", format!("{GOOD}[kernel]\narguments = [\"roothash=00\"]\n"), "x.toml:8:14", "set by the build"),
-        ("an include that includes itself", format!("include = [\"x.toml\"]\n{GOOD}"), "x.toml:1:12", "includes itself"),
-        ("a missing include", format!("include = [\"y.toml\"]\n{GOOD}"), "x.toml:1:12", "cannot read the definition"),
+        (
+            "a unit both ways",
+            format!("{GOOD}[units]\nenable = [\"a.service\"]\nmask = {{ \"a.service\" = \"no\" }}\n"),
+            "x.toml:9:10",
+            "enabled and masked",
+        ),
+        (
+            "root hash by hand",
+            format!("{GOOD}[kernel]\narguments = [\"roothash=00\"]\n"),
+            "x.toml:8:14",
+            "set by the build",
+        ),
+        (
+            "an include that includes itself",
+            format!("include = [\"x.toml\"]\n{GOOD}"),
+            "x.toml:1:12",
+            "includes itself",
+        ),
+        (
+            "a missing include",
+            format!("include = [\"y.toml\"]\n{GOOD}"),
+            "x.toml:1:12",
+            "cannot read the definition",
+        ),
         ("no time stamp", GOOD.replace("source_date_epoch = 1\n", ""), "x.toml:1:1", "source_date_epoch"),
     ] {
         let said = complaints(&text);
@@ -107,7 +163,10 @@ fn every_lint_names_file_line_column_and_remedy() {
 
 #[test]
 fn several_errors_are_reported_at_once() {
-    let said = complaints(&format!("{}packges = []\n[disk]\nroot = \"1MB\"\nverity = \"1MiB\"\n", GOOD.replace("x86-64", "x86")));
+    let said = complaints(&format!(
+        "{}packges = []\n[disk]\nroot = \"1MB\"\nverity = \"1MiB\"\n",
+        GOOD.replace("x86-64", "x86")
+    ));
     for part in ["unknown board", "unknown key `packges`", "`1MB` is not a size", "the hash tree"] {
         assert!(said.contains(part), "{part} is missing in\n{said}");
     }

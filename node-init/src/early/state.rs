@@ -84,7 +84,8 @@ fn added(before: &BootDisk, now: &BootDisk) -> anyhow::Result<Option<Partition>>
         return Ok(Some(state.clone()));
     }
     let known = |part: &Partition| before.partitions.iter().any(|old| old.name == part.name);
-    let new: Vec<&Partition> = now.partitions.iter().filter(|part| !known(part) && part.label.is_empty()).collect();
+    let new: Vec<&Partition> =
+        now.partitions.iter().filter(|part| !known(part) && part.label.is_empty()).collect();
     match new.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some((*one).clone())),
@@ -158,7 +159,12 @@ mod tests {
     fn disk(parts: &[(&str, &str)]) -> BootDisk {
         let partitions = parts
             .iter()
-            .map(|(name, label)| Partition { name: (*name).into(), label: (*label).into(), start: 0, sectors: 1 })
+            .map(|(name, label)| Partition {
+                name: (*name).into(),
+                label: (*label).into(),
+                start: 0,
+                sectors: 1,
+            })
             .collect();
         BootDisk { name: "vda".into(), sectors: 100, slot: None, partitions }
     }
