@@ -1,0 +1,128 @@
+//! Messages of the other agent: cold start, the promise to a frozen peer, leaving in order.
+
+use super::{Node, Out, Plan, ask::Purpose};
+use crate::{
+    effect::Effect,
+    event::{QuestionId, RequestId},
+    message::{Hello, Message, Mode},
+    record::Holder,
+    rules::Broken,
+    view::{Disk, Link, Role},
+};
+
+impl Node {
+    pub(super) fn on_peer(&mut self, message: Message, out: &mut Out) {
+        match message {
+            Message::Hello(hello) => self.on_hello(hello, out),
+            Message::Outdated { freeze } => {
+                let now = self.freeze == Some(freeze) || self.rules.lacks(Broken::PromiseForever);
+                if now && self.view.frozen && !self.view.connected() {
+                    self.promised = true;
+                    if self.question.is_none() {
+                        out.push(Effect::AskAgain);
+                    }
+                }
+            }
+            Message::Leave { id } => self.on_leave(id, out),
+            Message::MayLeave { id } => {
+                if self.plan == Plan::Leaving(id) && self.view.connected() {
+                    self.plan = Plan::None;
+                    out.push(Effect::Disconnect);
+                    out.push(Effect::Halt);
+                }
+            }
+            Message::YourTurn => {
+                let known = self.durable.policy.mode != Mode::Witness || self.paired();
+                let free = self.view.healthy() && self.view.peer == Some(Role::Secondary);
+                if known && free && self.view.role == Role::Secondary && self.durable.prepared.is_none() {
+                    out.push(Effect::Promote { force: false });
+                }
+            }
+            Message::Prepare { id, policy } => self.on_prepare(id, policy, out),
+            Message::Prepared { id } => self.on_prepared(id, out),
+            Message::Commit { id } => self.on_commit(id, out),
+            Message::Abort { id } => self.on_abort(id, out),
+        }
+    }
+
+    fn on_hello(&mut self, hello: Hello, out: &mut Out) {
+        self.peer = Some(hello);
+        if hello.stayed.is_some() && hello.stayed == self.leaver {
+            self.leaver = None;
+        }
+        self.learn_from_peer(hello, out);
+        if let Some(id) = hello.prepared {
+            self.settle_change(id, out);
+        }
+        let cold = self.view.link == Link::StandAlone && !self.diverged && self.view.disk != Disk::Diskless;
+        if cold && self.question.is_none() {
+            match hello.frozen {
+                Some(freeze) if !self.rules.lacks(Broken::ConnectAtOnce) => self.yield_to(freeze, out),
+                _ => out.push(Effect::Connect),
+            }
+        }
+        if hello.reply {
+            self.tell_hello(false, out);
+        }
+    }
+
+    /// The newest record is believed from the peer too; another lineage only from a healthy peer that went into
+    /// it with both disks and above everything this node remembers.
+    fn learn_from_peer(&mut self, hello: Hello, out: &mut Out) {
+        let (Some(theirs), Some(ours)) = (hello.record, self.durable.record) else { return };
+        let both = match theirs.holder {
+            Holder::Paired { .. } => {
+                theirs.holder.disk_of(self.me.side) == Some(self.me.disk)
+                    && theirs.holder.disk_of(!self.me.side) == Some(hello.disk)
+            }
+            Holder::Solo { .. } | Holder::Unknown => false,
+        };
+        let newer = theirs.epoch > ours.epoch && hello.revision == self.durable.policy.revision;
+        let same = theirs.lineage == ours.lineage;
+        if newer && (same || (both && self.view.healthy())) {
+            self.believe(theirs, out);
+        }
+    }
+
+    /// The peer is a frozen Primary and this node has just started: whatever it held is worth less than the
+    /// peer's unfreezing. It gives up its claims, then outdates its disk for good, and says so.
+    fn yield_to(&mut self, freeze: QuestionId, out: &mut Out) {
+        if self.promising.is_some() {
+            return;
+        }
+        if self.view.role == Role::Primary || matches!(self.plan, Plan::Promoting) {
+            return;
+        }
+        if self.view.disk <= Disk::Outdated {
+            self.promising = Some(freeze);
+            self.outdate(out);
+            return;
+        }
+        match self.durable.policy.mode {
+            Mode::Witness => {
+                if !matches!(self.pending.map(|p| p.purpose), Some(Purpose::GiveAway(_))) {
+                    self.ask(Purpose::GiveAway(freeze), out);
+                }
+            }
+            Mode::Fence | Mode::Manual | Mode::AvailabilityFirst => {
+                self.promising = Some(freeze);
+                self.outdate(out);
+            }
+        }
+    }
+
+    /// The peer wants to go down in order. Its orderly disconnect lets this kernel go on without a question, so
+    /// the record must say so first.
+    fn on_leave(&mut self, id: RequestId, out: &mut Out) {
+        if !self.view.healthy() || self.change.is_some() || self.plan != Plan::None {
+            return;
+        }
+        if self.durable.policy.mode == Mode::Witness && !self.rules.lacks(Broken::LeaveWithoutClaim) {
+            self.leaver = Some(id);
+            self.ask(Purpose::Depart(id), out);
+        } else {
+            self.leaver = Some(id);
+            out.tell(Message::MayLeave { id });
+        }
+    }
+}
