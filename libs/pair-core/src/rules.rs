@@ -37,6 +37,9 @@ pub enum Broken {
 }
 
 impl Rules {
+    /// All rules hold: the same as the default, for constants.
+    pub const ALL: Rules = Rules { broken: None };
+
     /// All rules but `broken`.
     #[cfg(any(test, feature = "broken-variants"))]
     pub fn without(broken: Broken) -> Rules {

@@ -21,7 +21,7 @@ pub(crate) enum Purpose {
     /// Back to paired.
     Pair(DiskId),
     /// Tell a witness that forgot.
-    Adopt(Hello),
+    Adopt(DiskId),
     /// Only to look.
     Reread,
     /// A frozen peer shall go on.
@@ -92,7 +92,7 @@ impl Node {
                 })
             }
             Purpose::Pair(peer) => Some(Claim::Pair { peer }),
-            Purpose::Adopt(peer) => Some(Claim::Adopt { peer: peer.disk, floor: self.floor(Some(peer)) }),
+            Purpose::Adopt(peer) => Some(Claim::Adopt { peer, floor: self.floor(self.peer) }),
             Purpose::GiveAway(_) | Purpose::DiskFailed(_) => Some(Claim::GiveAway),
             Purpose::Appoint => Some(Claim::Appoint { floor: self.floor(self.peer) }),
             Purpose::Change => self.change_wish(),
@@ -107,7 +107,7 @@ impl Node {
     }
 
     pub(super) fn adopt(&mut self, peer: Hello, out: &mut Out) {
-        self.ask(Purpose::Adopt(peer), out);
+        self.ask(Purpose::Adopt(peer.disk), out);
     }
 
     pub(super) fn on_witness(&mut self, request: RequestId, answer: Answer, out: &mut Out) {

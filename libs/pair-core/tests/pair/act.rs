@@ -1,0 +1,460 @@
+//! Events into the agents, effects out of them, and what the kernel does about it.
+
+use crate::{
+    drbd::{Kernel, Later, Question, Why},
+    table::Table,
+    world::{Flight, Power, Scenario, Stage, Twist, World},
+};
+use pair_core::{
+    effect::{Code, Effect, Query},
+    event::{Answer, Asked, Event, Power as PowerAnswer, QuestionId, RequestId},
+    handler::{Handler, Step},
+    message::WitnessId,
+    view::{Disk, Link, Role},
+};
+use std::collections::VecDeque;
+
+/// The context of one step.
+pub struct Act<'a> {
+    pub scenario: &'a Scenario,
+    pub table: &'a Table,
+    pub queue: VecDeque<(usize, Event)>,
+}
+
+impl World {
+    /// The first events of both agents.
+    pub fn begin(&mut self, scenario: &Scenario) {
+        let table = Table::default();
+        let mut act = Act { scenario, table: &table, queue: VecDeque::new() };
+        self.pump(&mut act);
+        self.meet(&mut act);
+        self.pump(&mut act);
+        self.hosts[0].kernel.role = Role::Primary;
+        self.hosts[1].kernel.peer = Some(Role::Primary);
+        self.pump(&mut act);
+        for at in 0..2 {
+            // Both agents have met before the model begins.
+            let hello = self.hosts[at].agent.as_ref().map(|agent| agent.hello(false));
+            if let Some(hello) = hello {
+                let event = Event::Peer(pair_core::message::Message::Hello(hello));
+                act.queue.push_back((1 - at, event));
+            }
+            self.pump(&mut act);
+        }
+        self.normalise();
+    }
+
+    /// Delivers what is due until nothing is: queued events, and DRBD events where a view is not the agent's.
+    pub fn pump(&mut self, act: &mut Act) {
+        for _ in 0..64 {
+            for at in 0..2 {
+                self.follow(at);
+                let new = self.hosts[at].kernel.view();
+                let known = self.hosts[at].agent.as_ref().map(|agent| agent.view());
+                if let (Some(old), Power::On) = (known, self.hosts[at].power) {
+                    if old != new {
+                        act.queue.push_front((at, Event::Drbd { old, new }));
+                    }
+                }
+            }
+            let Some((at, event)) = act.queue.pop_front() else { return };
+            self.event(at, event, act);
+        }
+        self.broken = Some("the agents settle");
+    }
+
+    /// Kernel state that follows from itself: metadata, generations, the reset's victims.
+    fn follow(&mut self, at: usize) {
+        if self.alone(at) {
+            self.later = self.later.bump(at);
+        }
+        let unflushed = self.hosts[at].unflushed;
+        let host = &mut self.hosts[at];
+        if host.power != Power::Off && !unflushed {
+            host.md = host.kernel.meta(host.md);
+        }
+    }
+
+    pub fn event(&mut self, at: usize, event: Event, act: &mut Act) {
+        let fresh = self.fresh(&[]);
+        if self.hosts[at].power != Power::On {
+            return;
+        }
+        let Some(agent) = &mut self.hosts[at].agent else {
+            self.lone_question(at, event, fresh, act);
+            return;
+        };
+        act.table.event(&event);
+        let effects = agent.on(event, fresh);
+        for effect in effects {
+            act.table.effect(&effect);
+            self.effect(at, effect, act);
+        }
+    }
+
+    /// The agent is dead: the handler works without it.
+    fn lone_question(&mut self, at: usize, event: Event, fresh: RequestId, act: &mut Act) {
+        let host = &mut self.hosts[at];
+        let Some(mut facts) = host.facts else { return };
+        facts.disk = host.kernel.disk;
+        facts.role = host.kernel.role;
+        let step = match event {
+            Event::Question { asked: Asked::FencePeer, .. } => {
+                // The handler writes keepalived's FAULT by itself.
+                if host.kernel.role == Role::Primary {
+                    host.address = false;
+                }
+                let (handler, step) = Handler::start(&facts, act.scenario.rules, fresh);
+                host.lone = Some(handler);
+                Some(step)
+            }
+            Event::Witness { request, answer } => host
+                .lone
+                .as_mut()
+                .and_then(|lone| lone.witness(&facts, act.scenario.rules, request, answer, fresh)),
+            _ => None,
+        };
+        let (Some(step), Some(lone)) = (step, host.lone) else { return };
+        let id = lone.request();
+        match step {
+            Step::Ask(query) => {
+                self.send(at, Flight { id, stage: Stage::Going(WitnessId(0), query), orphan: false })
+            }
+            Step::PowerOff => self.send(at, Flight { id, stage: Stage::Shot, orphan: false }),
+            Step::Exit(code) => {
+                host.lone = None;
+                act.table.count("lone handler", &format!("exit {}", code.number()));
+                if let Some(question) = self.hosts[at].kernel.question {
+                    self.answer(at, question.id, code, act);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, at: usize, flight: Flight) {
+        self.hosts[at].flights.push(flight);
+    }
+
+    fn effect(&mut self, at: usize, effect: Effect, act: &mut Act) {
+        let host = &mut self.hosts[at];
+        if host.power != Power::On {
+            return;
+        }
+        match effect {
+            Effect::Store(durable) => host.store = durable,
+            Effect::Ask { request: id, witness, query } => {
+                self.send(at, Flight { id, stage: Stage::Going(witness, query), orphan: false });
+            }
+            Effect::PowerOff { request: id } => {
+                self.send(at, Flight { id, stage: Stage::Shot, orphan: false });
+            }
+            Effect::Answer { id, code } => self.answer(at, id, code, act),
+            Effect::Promote { force } => self.promote(at, force, act),
+            Effect::Demote if !host.ready => {
+                host.kernel.role = Role::Secondary;
+                if self.live() {
+                    self.hosts[1 - at].kernel.peer = Some(Role::Secondary);
+                }
+            }
+            Effect::Connect if host.kernel.link == Link::StandAlone => host.kernel.link = Link::Connecting,
+            Effect::Disconnect => self.disconnect(at),
+            Effect::AskAgain => {
+                if host.kernel.frozen && host.kernel.link < Link::Connected && host.kernel.question.is_none()
+                {
+                    host.kernel.link = Link::Connecting;
+                    self.question(at, Why::Lost, act);
+                }
+            }
+            Effect::Outdate => {
+                let alone = host.kernel.link < Link::Connected && host.kernel.role == Role::Secondary;
+                if alone && host.kernel.disk > Disk::Outdated {
+                    host.kernel.disk = Disk::Outdated;
+                }
+            }
+            Effect::Service(on) => {
+                if host.ready != on {
+                    host.ready = on;
+                    act.queue.push_back((at, Event::Service(on)));
+                }
+            }
+            Effect::VirtualIp(on) => host.address = on,
+            Effect::Tell(message) => {
+                if self.reachable(1 - at) {
+                    self.hosts[1 - at].mail = Some(message);
+                }
+            }
+            Effect::Reset | Effect::Halt => self.off(at, effect == Effect::Halt),
+            Effect::Taint(on) => host.taint = on,
+            Effect::PowerOn
+            | Effect::Connect
+            | Effect::Demote
+            | Effect::Arm(_)
+            | Effect::Disarm(_)
+            | Effect::Alarm(_)
+            | Effect::Refuse(_) => {}
+        }
+    }
+
+    /// Power goes, or a reset: everything volatile is lost.
+    pub fn off(&mut self, at: usize, orderly: bool) {
+        let host = &mut self.hosts[at];
+        if orderly {
+            host.md = host.kernel.meta(host.md);
+        }
+        host.power = Power::Off;
+        host.agent = None;
+        host.lone = None;
+        host.facts = None;
+        host.kernel = Kernel::DOWN;
+        host.unflushed = false;
+        host.data &= !host.cached;
+        host.cached = 0;
+        host.waiting = 0;
+        host.ready = false;
+        host.address = false;
+        host.taint = false;
+        host.mail = None;
+        host.flights.retain(|f| matches!(f.stage, Stage::Going(_, Query::Swap(_)) | Stage::Shot));
+        for flight in &mut host.flights {
+            flight.orphan = true;
+        }
+    }
+
+    /// The kernel runs a handler.
+    pub fn question(&mut self, at: usize, why: Why, act: &mut Act) {
+        let id = QuestionId(self.fresh(&[]).0);
+        self.hosts[at].kernel.question = Some(Question { id, why, void: false });
+        let asked = if why == Why::DiskError { Asked::LocalIoError } else { Asked::FencePeer };
+        act.table.count(
+            "kernel asks",
+            match why {
+                Why::Lost => "a Primary lost its peer",
+                Why::Promote => "drbdadm primary alone",
+                Why::DiskError => "local-io-error",
+            },
+        );
+        act.queue.push_back((at, Event::Question { id, asked }));
+    }
+
+    /// A handler exits.
+    fn answer(&mut self, at: usize, id: QuestionId, code: Code, act: &mut Act) {
+        let Some(question) = self.hosts[at].kernel.question.filter(|q| q.id == id) else { return };
+        act.table.count("handler exits", &code.number().to_string());
+        self.hosts[at].kernel.question = None;
+        if question.why == Why::DiskError {
+            let live = self.live();
+            self.hosts[at].kernel.disk = Disk::Diskless;
+            if live {
+                self.hosts[1 - at].kernel.peer_disk = Disk::Diskless;
+            }
+            return;
+        }
+        let seen = self.hosts[at].kernel.exit(code, question.void);
+        if !seen {
+            act.table.count("handler exits", "void");
+        }
+        let kernel = &mut self.hosts[at].kernel;
+        match (question.why, kernel.role) {
+            (Why::Promote, Role::Secondary) if kernel.link >= Link::Connected => self.promote(at, false, act),
+            (Why::Promote, Role::Secondary) => {
+                if kernel.peer_disk <= Disk::Outdated && kernel.disk == Disk::UpToDate {
+                    kernel.role = Role::Primary;
+                }
+            }
+            _ => self.thaw(at),
+        }
+    }
+
+    /// `after_state_ch`: the outdate-peer handler was successful. What waited is completed.
+    fn thaw(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        let granted = host.kernel.peer_disk <= Disk::Outdated && host.kernel.link < Link::Connected;
+        if host.kernel.frozen && granted {
+            host.kernel.frozen = false;
+            self.acked |= host.waiting;
+            host.waiting = 0;
+        }
+    }
+
+    /// `drbd_set_role`.
+    fn promote(&mut self, at: usize, force: bool, act: &mut Act) {
+        let live = self.live();
+        let kernel = self.hosts[at].kernel;
+        if kernel.role == Role::Primary || kernel.question.is_some() {
+            return;
+        }
+        if kernel.link >= Link::Connected {
+            if !live {
+                // It pings the peer at once.
+                self.notice(at, act);
+            } else if kernel.disk == Disk::UpToDate && self.hosts[1 - at].kernel.role == Role::Secondary {
+                self.hosts[at].kernel.role = Role::Primary;
+                self.hosts[1 - at].kernel.peer = Some(Role::Primary);
+            }
+            return;
+        }
+        if force && kernel.disk >= Disk::Outdated {
+            self.hosts[at].kernel =
+                Kernel { role: Role::Primary, disk: Disk::UpToDate, peer_disk: Disk::Outdated, ..kernel };
+        } else if kernel.disk == Disk::UpToDate && kernel.peer_disk <= Disk::Outdated {
+            self.hosts[at].kernel.role = Role::Primary;
+        } else if kernel.disk >= Disk::Consistent {
+            self.question(at, Why::Promote, act);
+        }
+    }
+
+    /// This kernel finds its connection dead.
+    pub fn notice(&mut self, at: usize, act: &mut Act) {
+        if self.hosts[at].kernel.lose() {
+            self.question(at, Why::Lost, act);
+        }
+    }
+
+    /// `drbdadm disconnect` on a Secondary: outdates it in one cluster-wide change of state.
+    fn disconnect(&mut self, at: usize) {
+        let live = self.live();
+        let primary = self.hosts[at].kernel.peer == Some(Role::Primary);
+        let kernel = &mut self.hosts[at].kernel;
+        let outdates = live && primary && kernel.disk > Disk::Outdated;
+        kernel.link = Link::StandAlone;
+        kernel.unpeer();
+        if outdates {
+            kernel.disk = Disk::Outdated;
+            self.hosts[at].unflushed = true;
+        }
+        if live {
+            let peer = &mut self.hosts[1 - at].kernel;
+            peer.link = Link::Connecting;
+            if outdates {
+                peer.peer_disk = Disk::Outdated;
+            }
+            peer.unpeer();
+        }
+    }
+
+    /// Both kernels find each other: `receive_state` and `drbd_sync_handshake`.
+    pub fn meet(&mut self, act: &mut Act) {
+        let kernels = [self.hosts[0].kernel, self.hosts[1].kernel];
+        let primaries = kernels.iter().filter(|kernel| kernel.role == Role::Primary).count();
+        if primaries == 2 {
+            act.table.count("handshake", "two primaries: StandAlone");
+            // A frozen loser, or two writers: either way nobody discards data by itself.
+            for at in 0..2 {
+                if kernels[at].frozen || kernels.iter().all(|k| !k.frozen) {
+                    self.hosts[at].kernel.link = Link::StandAlone;
+                }
+            }
+            return;
+        }
+        for at in 0..2 {
+            let meets =
+                kernels[at].frozen && kernels[1 - at].disk == Disk::Consistent && self.later == Later::Same;
+            if meets {
+                // "can not thaw IO with an only Consistent peer": tl_clear completes what waited.
+                act.table.count("handshake", "frozen meets Consistent: tl_clear");
+                self.acked |= self.hosts[at].waiting;
+                self.hosts[at].waiting = 0;
+                self.later = self.later.bump(at);
+                self.hosts[at].kernel.question = None;
+                self.question(at, Why::Lost, act);
+                return;
+            }
+        }
+        let bad = |at: usize| kernels[at].disk == Disk::Inconsistent;
+        let source = match (bad(0), bad(1), self.later) {
+            (true, true, _) | (false, false, Later::Both) => {
+                act.table.count("handshake", "diverged: StandAlone");
+                for at in 0..2 {
+                    self.hosts[at].kernel.link = Link::StandAlone;
+                    act.queue.push_back((at, Event::SplitBrain));
+                }
+                return;
+            }
+            (true, false, _) => Some(1),
+            (false, true, _) => Some(0),
+            (false, false, Later::Same) => match (kernels[0].crashed, kernels[1].crashed) {
+                (true, _) if primaries == 0 => Some(0),
+                (false, true) if primaries == 0 => Some(1),
+                _ => None,
+            },
+            (false, false, later) => later.side(),
+        };
+        let Some(source) = source else {
+            act.table.count("handshake", "equal");
+            let both = self.hosts[0].waiting | self.hosts[1].waiting;
+            for at in 0..2 {
+                self.hosts[at].data |= both;
+                self.hosts[at].waiting = 0;
+                self.hosts[at].kernel.disk = Disk::UpToDate;
+                self.hosts[at].kernel.crashed &= kernels[at].role == Role::Primary;
+            }
+            self.acked |= both;
+            for at in 0..2 {
+                let other = (kernels[1 - at].role, Disk::UpToDate);
+                self.hosts[at].kernel.meet(Link::Connected, other);
+            }
+            return;
+        };
+        let target = 1 - source;
+        if kernels[target].role == Role::Primary {
+            act.table.count("handshake", "a Primary would be target: StandAlone");
+            self.hosts[target].kernel.link = Link::StandAlone;
+            return;
+        }
+        act.table.count("handshake", "synchronise");
+        let waiting = self.hosts[source].waiting;
+        self.hosts[target].data |= waiting;
+        self.hosts[source].waiting = 0;
+        self.acked |= waiting;
+        self.hosts[source].kernel.disk = Disk::UpToDate;
+        self.hosts[target].kernel.disk = Disk::Inconsistent;
+        self.later = if source == 0 { Later::A } else { Later::B };
+        self.hosts[source].kernel.meet(Link::SyncSource, (kernels[target].role, Disk::Inconsistent));
+        self.hosts[target].kernel.meet(Link::SyncTarget, (kernels[source].role, Disk::UpToDate));
+    }
+
+    /// Resynchronisation ends.
+    pub fn synced(&mut self) {
+        let source = usize::from(self.hosts[1].kernel.link == Link::SyncSource);
+        let target = 1 - source;
+        self.hosts[target].data = self.hosts[source].data;
+        self.hosts[target].cached = 0;
+        self.later = Later::Same;
+        for at in 0..2 {
+            let kernel = &mut self.hosts[at].kernel;
+            kernel.link = Link::Connected;
+            kernel.disk = Disk::UpToDate;
+            kernel.peer_disk = Disk::UpToDate;
+            kernel.crashed = false;
+        }
+    }
+
+    /// The datastore commits one transaction.
+    pub fn write(&mut self, at: usize, scenario: &Scenario) {
+        let bit = 1 << self.issued;
+        self.issued += 1;
+        self.hosts[at].data |= bit;
+        if self.live() {
+            self.hosts[1 - at].data |= bit;
+            if scenario.twist == Twist::EmptyFlush {
+                self.hosts[1 - at].cached |= bit;
+            }
+            self.acked |= bit;
+        } else if self.hosts[at].kernel.link >= Link::Connected {
+            self.hosts[at].waiting |= bit;
+        } else {
+            self.acked |= bit;
+        }
+    }
+
+    /// Delivers an answer to whoever waits for it.
+    pub fn answered(&mut self, at: usize, id: RequestId, answer: Answer, act: &mut Act) {
+        act.table.answer(&answer);
+        act.queue.push_back((at, Event::Witness { request: id, answer }));
+    }
+
+    /// A power device has done its work.
+    pub fn shot(&mut self, at: usize, id: RequestId, power: PowerAnswer, act: &mut Act) {
+        act.queue.push_back((at, Event::Power { request: id, power }));
+    }
+}

@@ -1,0 +1,12 @@
+//! The pair against DRBD's rules, a lossy network and crashes: exhaustive within stated bounds.
+//!
+//! `cargo test --release -p pair-core --test pair -- --nocapture`
+mod act;
+mod diagram;
+mod drbd;
+mod laws;
+mod model;
+mod moves;
+mod scenarios;
+mod table;
+mod world;

@@ -1,0 +1,90 @@
+//! The runs and their bounds.
+
+use crate::{
+    diagram::draw,
+    model::{Found, Pair, explore},
+    table::Table,
+    world::{Left, Scenario, Twist},
+};
+use pair_core::{message::Mode, rules::Rules};
+use std::{sync::Arc, time::Duration};
+
+pub const BASE: Scenario = Scenario {
+    name: "base",
+    rules: Rules::ALL,
+    mode: Mode::Witness,
+    next: (Mode::Witness, 0),
+    power: false,
+    taint: false,
+    left: Left {
+        crash: 0,
+        link: 0,
+        outage: 0,
+        sleep: 0,
+        write: 0,
+        loss: 0,
+        delay: 0,
+        fence: 0,
+        agent: 0,
+        disk: 0,
+        restore: 0,
+        replace: 0,
+        clone: 0,
+        leave: 0,
+        switchover: 0,
+        policy: 0,
+        promote: 0,
+        clients: 0,
+    },
+    twist: Twist::None,
+};
+
+pub fn report(scenario: &Scenario, found: &Found) {
+    let per = found.states as f64 / found.took.as_secs_f64();
+    println!(
+        "{:<34} {:>10} states {:>11} generated  depth {:>3}  {:>7.1?}  {:>8.0}/s{}",
+        scenario.name,
+        found.states,
+        found.generated,
+        found.depth,
+        found.took,
+        per,
+        if found.complete { "" } else { "  (stopped)" }
+    );
+}
+
+#[test]
+fn probe() {
+    let env = |name: &str, or: u8| std::env::var(name).ok().and_then(|t| t.parse().ok()).unwrap_or(or);
+    let left = Left {
+        crash: env("CRASH", 1),
+        link: env("LINK", 1),
+        outage: env("OUTAGE", 0),
+        sleep: env("SLEEP", 0),
+        write: env("WRITE", 1),
+        loss: env("LOSS", 0),
+        delay: env("DELAY", 0),
+        fence: env("FENCE", 0),
+        agent: env("AGENT", 0),
+        disk: env("DISK", 0),
+        restore: env("RESTORE", 0),
+        replace: env("REPLACE", 0),
+        clone: env("CLONE", 0),
+        leave: env("LEAVE", 0),
+        switchover: env("SWITCHOVER", 0),
+        policy: env("POLICY", 0),
+        promote: env("PROMOTE", 0),
+        clients: env("CLIENTS", 0),
+    };
+    let scenario = Scenario { name: "probe", left, ..BASE };
+    let table = Arc::new(Table::default());
+    let found = explore(scenario, &table, Duration::from_secs(100));
+    report(&scenario, &found);
+    if let Some((law, moves)) = &found.broken {
+        let pair = Pair { scenario, table: table.clone() };
+        println!("{law}\n{}", draw(&pair, moves));
+    }
+    for line in table.lines() {
+        println!("{line}");
+    }
+}
