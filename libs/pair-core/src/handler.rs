@@ -80,6 +80,12 @@ impl Handler {
         (handler, first(facts, rules))
     }
 
+    /// Visits its ids, for a model that renames them.
+    #[cfg(any(test, feature = "broken-variants"))]
+    pub fn ids(&mut self, visit: &mut dyn FnMut(&mut u64)) {
+        visit(&mut self.request.0);
+    }
+
     /// The request whose answer it waits for.
     pub fn request(&self) -> RequestId {
         self.request

@@ -48,6 +48,9 @@ pub struct Hello {
     pub role: Role,
     /// It is a frozen Primary, since this question.
     pub frozen: Option<QuestionId>,
+    /// Its kernel believes the replication link is up. To a node whose own link is down that means: it has not
+    /// noticed yet, and may freeze any moment.
+    pub connected: bool,
     /// It reaches its clients' network.
     pub clients: bool,
     /// The revision of its policy.

@@ -5,8 +5,8 @@ use crate::{
     effect::{Alarm, Code, Effect, Query},
     event::{Answer, QuestionId, RequestId},
     handler::Step,
-    message::{Hello, Message},
-    record::{Claim, DiskId, Holder, Record, Swap},
+    message::Message,
+    record::{Claim, DiskId, Holder, Record, Refusal, Swap},
     rules::Broken,
     view::{Disk, Role},
 };
@@ -36,6 +36,17 @@ pub(crate) enum Purpose {
     Change,
     /// Not the witness but the power device.
     Power,
+}
+
+#[cfg(any(test, feature = "broken-variants"))]
+impl Purpose {
+    pub(super) fn ids(&mut self, visit: &mut dyn FnMut(&mut u64)) {
+        match self {
+            Purpose::GiveAway(id) | Purpose::DiskFailed(id) => visit(&mut id.0),
+            Purpose::Depart(id) => visit(&mut id.0),
+            _ => {}
+        }
+    }
 }
 
 /// A request that waits for its answer. There is at most one beside the handler's; a newer one replaces it, and
@@ -92,22 +103,17 @@ impl Node {
                 })
             }
             Purpose::Pair(peer) => Some(Claim::Pair { peer }),
-            Purpose::Adopt(peer) => Some(Claim::Adopt { peer, floor: self.floor(self.peer) }),
+            Purpose::Adopt(peer) => Some(Claim::Adopt { peer, floor: self.floor() }),
             Purpose::GiveAway(_) | Purpose::DiskFailed(_) => Some(Claim::GiveAway),
-            Purpose::Appoint => Some(Claim::Appoint { floor: self.floor(self.peer) }),
+            Purpose::Appoint => Some(Claim::Appoint { floor: self.floor() }),
             Purpose::Change => self.change_wish(),
             Purpose::Reread | Purpose::Power => None,
         }
     }
 
     /// The highest epoch that either node remembers.
-    pub(super) fn floor(&self, peer: Option<Hello>) -> crate::record::Epoch {
-        let theirs = peer.and_then(|peer| peer.record).map(|record| record.epoch).unwrap_or_default();
-        self.epoch().max(theirs)
-    }
-
-    pub(super) fn adopt(&mut self, peer: Hello, out: &mut Out) {
-        self.ask(Purpose::Adopt(peer.disk), out);
+    pub(super) fn floor(&self) -> crate::record::Epoch {
+        self.epoch().max(self.peer.and_then(|peer| peer.ahead).unwrap_or_default())
     }
 
     pub(super) fn on_witness(&mut self, request: RequestId, answer: Answer, out: &mut Out) {
@@ -218,7 +224,12 @@ impl Node {
     fn learn_from(&mut self, answer: Answer, out: &mut Out) {
         match answer {
             Answer::Is(record) | Answer::Won(record) => self.learn(record, out),
-            Answer::Refused(refusal) => self.learn(refusal.current(), out),
+            Answer::Refused(refusal) => {
+                if matches!(refusal, Refusal::WitnessBehind { .. }) {
+                    out.alarm(Alarm::WitnessBehind);
+                }
+                self.learn(refusal.current(), out);
+            }
             Answer::Silence => {}
         }
     }
@@ -234,7 +245,8 @@ impl Node {
                 self.unknown = forgot.then_some(record);
                 self.foreign = !forgot;
             }
-            Some(seen) if record.epoch < seen.epoch => out.alarm(Alarm::WitnessBehind),
+            // An answer that was overtaken by a newer one.
+            Some(seen) if record.epoch < seen.epoch => {}
             Some(_) | None => self.believe(record, out),
         }
     }

@@ -156,7 +156,6 @@ impl Node {
         let view = self.view;
         self.arm(Timer::Hello, out);
         if view.role == Role::Primary && view.frozen {
-            self.arm(Timer::Retry, out);
             self.arm(Timer::SelfFence, out);
         } else {
             self.disarm(Timer::SelfFence, out);
@@ -184,13 +183,24 @@ impl Node {
         } else {
             self.disarm(Timer::Reread, out);
         }
-        if view.link == Link::StandAlone && self.peer.is_some() && !self.diverged {
-            self.arm(Timer::Retry, out);
-        }
-        if self.tried || !matches!(self.plan, Plan::None | Plan::HandOver) || self.change.is_some() {
-            self.arm(Timer::Retry, out);
-        }
+        self.keep_retry(out);
         self.keep_service(out);
+    }
+
+    /// Is there anything that is worth another try?
+    fn keep_retry(&mut self, out: &mut Out) {
+        let view = self.view;
+        let needed = view.frozen
+            || self.tried
+            || self.change.is_some()
+            || !matches!(self.plan, Plan::None | Plan::HandOver)
+            || (view.link == Link::StandAlone && self.peer.is_some() && !self.diverged)
+            || (self.plan == Plan::None && self.may_take_over());
+        if needed {
+            self.arm(Timer::Retry, out);
+        } else {
+            self.disarm(Timer::Retry, out);
+        }
     }
 
     /// Datastore and address follow the storage.
@@ -236,7 +246,7 @@ impl Node {
         }
         match self.durable.record.map(|record| record.holder) {
             // Whoever knows that the witness forgot may say it again: the swap lets only one do it.
-            _ if self.unknown.is_some() => self.adopt(peer, out),
+            _ if self.unknown.is_some() => self.ask(Purpose::Adopt(peer.disk), out),
             Some(Holder::Solo { .. }) if self.owner() => self.ask(Purpose::Pair(peer.disk), out),
             None | Some(Holder::Unknown) => self.ask(Purpose::Reread, out),
             // The other node pairs; or the owner's disk was replaced, and nothing automatic takes its record over.
@@ -253,7 +263,7 @@ impl Node {
                     out.push(Effect::Promote { force: false });
                 }
                 // One begins, the other steps in when the first does not: the kernel refuses a second Primary.
-                Side::A | Side::B => self.arm(Timer::Retry, out),
+                Side::A | Side::B => {}
             }
         }
         if let (Some(peer), Plan::None) = (self.peer, self.plan) {

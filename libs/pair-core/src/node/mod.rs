@@ -23,7 +23,7 @@ use crate::{
     event::{Event, QuestionId, RequestId, Timer},
     handler::{Facts, Handler},
     message::{Hello, Message, Policy},
-    record::{DiskId, Epoch, Holder, Record, Side},
+    record::{DiskId, Epoch, Holder, Lineage, Record, Side},
     rules::Rules,
     view::{Role, View},
 };
@@ -80,6 +80,21 @@ pub(crate) enum Plan {
     Promoting,
 }
 
+/// What a node keeps of its peer's [`Hello`]s. The rest is news when it arrives and stale right after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// The peer's disk.
+    pub disk: DiskId,
+    /// It reaches its clients' network.
+    pub clients: bool,
+    /// The wish to leave that it has withdrawn.
+    pub stayed: Option<RequestId>,
+    /// Its lineage.
+    pub lineage: Option<Lineage>,
+    /// Its epoch, when that is above the own one: another history that a new record must be above of.
+    pub ahead: Option<Epoch>,
+}
+
 /// The failover machine of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {
@@ -89,8 +104,8 @@ pub struct Node {
     pub(crate) view: View,
     /// Both disks were current, connected, since this boot.
     pub(crate) met: bool,
-    /// The last word of the peer's agent in this boot.
-    pub(crate) peer: Option<Hello>,
+    /// What the peer's agent said in this boot, as far as it stays true.
+    pub(crate) peer: Option<Peer>,
     pub(crate) pending: Option<Pending>,
     /// Something was tried and failed: not again before [`Timer::Retry`] or a change of the link.
     pub(crate) tried: bool,
@@ -215,6 +230,7 @@ impl Node {
             record: self.durable.record,
             role: self.view.role,
             frozen: self.freeze.filter(|_| self.view.role == Role::Primary && self.view.frozen),
+            connected: self.view.connected(),
             clients: self.clients,
             revision: self.durable.policy.revision,
             prepared: self.durable.prepared.map(|(id, _)| id),
@@ -224,7 +240,7 @@ impl Node {
     }
 
     /// The last word of the peer's agent, if it spoke since this node's boot.
-    pub fn peer(&self) -> Option<Hello> {
+    pub fn peer(&self) -> Option<Peer> {
         self.peer
     }
 
@@ -307,41 +323,49 @@ impl Node {
             .is_some_and(|r| r.holder == Holder::Solo { side: self.me.side, disk: self.me.disk })
     }
 
-    /// Renames epochs and ids, which a model does to keep its state space finite.
+    /// Visits every epoch, so that a model can rename them and keep its state space finite.
     #[cfg(any(test, feature = "broken-variants"))]
-    pub fn rename(&mut self, records: &mut dyn FnMut(&mut Record)) {
-        if let Some(record) = &mut self.durable.record {
-            records(record);
-        }
-        if let Some(record) = self.peer.as_mut().and_then(|peer| peer.record.as_mut()) {
-            records(record);
-        }
-        if let Some(record) = &mut self.unknown {
-            records(record);
-        }
-        if let Some(record) = self.change.as_mut().and_then(|change| change.record.as_mut()) {
-            records(record);
+    pub fn epochs(&mut self, visit: &mut dyn FnMut(&mut Epoch)) {
+        let change = self.change.as_mut().and_then(|change| change.record.as_mut());
+        let records = [self.durable.record.as_mut(), self.unknown.as_mut(), change];
+        records.into_iter().flatten().for_each(|record| visit(&mut record.epoch));
+        if let Some(epoch) = self.peer.as_mut().and_then(|peer| peer.ahead.as_mut()) {
+            visit(epoch);
         }
     }
 
-    /// The ids that this node still waits for.
+    /// Visits every id, for the same reason.
     #[cfg(any(test, feature = "broken-variants"))]
-    pub fn ids(&self) -> Vec<u64> {
-        let mut ids: Vec<u64> = Vec::new();
-        ids.extend(self.pending.map(|p| p.id.0));
-        ids.extend(self.question.map(|(id, h)| [id.0, h.request().0]).into_iter().flatten());
-        ids.extend(self.freeze.map(|q| q.0));
-        ids.extend(self.promising.map(|q| q.0));
-        ids.extend([self.leaver, self.stayed, self.durable.committed].into_iter().flatten().map(|r| r.0));
-        ids.extend(self.durable.prepared.map(|(r, _)| r.0));
-        ids.extend(self.change.map(|c| c.id.0));
-        if let Plan::Leaving(id) = self.plan {
-            ids.push(id.0);
+    pub fn ids(&mut self, visit: &mut dyn FnMut(&mut u64)) {
+        if let Some(pending) = &mut self.pending {
+            visit(&mut pending.id.0);
+            pending.purpose.ids(visit);
         }
-        if let Some(peer) = self.peer {
-            ids.extend(peer.frozen.map(|q| q.0));
-            ids.extend([peer.prepared, peer.stayed].into_iter().flatten().map(|r| r.0));
+        if let Some((id, handler)) = &mut self.question {
+            visit(&mut id.0);
+            handler.ids(visit);
         }
-        ids
+        [&mut self.freeze, &mut self.promising].into_iter().flatten().for_each(|id| visit(&mut id.0));
+        let peer = self.peer.as_mut().and_then(|peer| peer.stayed.as_mut());
+        let plan = match &mut self.plan {
+            Plan::Leaving(id) => Some(id),
+            Plan::None | Plan::HandOver | Plan::Yielded | Plan::Promoting => None,
+        };
+        let durable = [
+            self.durable.committed.as_mut(),
+            self.durable.prepared.as_mut().map(|(id, _)| id),
+            self.leaver.as_mut(),
+            self.stayed.as_mut(),
+            self.change.as_mut().map(|change| &mut change.id),
+            peer,
+            plan,
+        ];
+        durable.into_iter().flatten().for_each(|id| visit(&mut id.0));
+    }
+
+    /// Does it wait for the answer to this request?
+    #[cfg(any(test, feature = "broken-variants"))]
+    pub fn awaits(&self, id: RequestId) -> bool {
+        self.pending.is_some_and(|p| p.id == id) || self.question.is_some_and(|(_, h)| h.request() == id)
     }
 }

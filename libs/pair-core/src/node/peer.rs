@@ -46,11 +46,17 @@ impl Node {
     }
 
     fn on_hello(&mut self, hello: Hello, out: &mut Out) {
-        self.peer = Some(hello);
         if hello.stayed.is_some() && hello.stayed == self.leaver {
             self.leaver = None;
         }
         self.learn_from_peer(hello, out);
+        self.peer = Some(super::Peer {
+            disk: hello.disk,
+            clients: hello.clients,
+            stayed: hello.stayed,
+            lineage: hello.record.map(|record| record.lineage),
+            ahead: hello.record.map(|record| record.epoch).filter(|epoch| *epoch > self.epoch()),
+        });
         if let Some(id) = hello.prepared {
             self.settle_change(id, out);
         }
@@ -58,6 +64,8 @@ impl Node {
         if cold && self.question.is_none() {
             match hello.frozen {
                 Some(freeze) if !self.rules.lacks(Broken::ConnectAtOnce) => self.yield_to(freeze, out),
+                // Connecting now could meet a Primary that freezes in between: ask again later.
+                _ if hello.connected && !self.rules.lacks(Broken::ConnectAtOnce) => {}
                 _ => out.push(Effect::Connect),
             }
         }

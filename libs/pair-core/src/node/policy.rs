@@ -83,7 +83,7 @@ impl Node {
     pub(super) fn change_wish(&self) -> Option<Claim> {
         match self.change?.stage {
             Stage::Lock => Some(Claim::Solo),
-            Stage::Seed => Some(Claim::Appoint { floor: self.floor(self.peer) }),
+            Stage::Seed => Some(Claim::Appoint { floor: self.floor() }),
             Stage::Look | Stage::Prepare => None,
         }
     }

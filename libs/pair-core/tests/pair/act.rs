@@ -2,30 +2,28 @@
 
 use crate::{
     drbd::{Kernel, Later, Question, Why},
-    table::Table,
+    table,
     world::{Flight, Power, Scenario, Stage, Twist, World},
 };
 use pair_core::{
-    effect::{Code, Effect, Query},
+    effect::{Code, Effect},
     event::{Answer, Asked, Event, Power as PowerAnswer, QuestionId, RequestId},
     handler::{Handler, Step},
     message::WitnessId,
-    view::{Disk, Link, Role},
+    view::{Disk, Link, Role, View},
 };
 use std::collections::VecDeque;
 
 /// The context of one step.
 pub struct Act<'a> {
     pub scenario: &'a Scenario,
-    pub table: &'a Table,
     pub queue: VecDeque<(usize, Event)>,
 }
 
 impl World {
     /// The first events of both agents.
     pub fn begin(&mut self, scenario: &Scenario) {
-        let table = Table::default();
-        let mut act = Act { scenario, table: &table, queue: VecDeque::new() };
+        let mut act = Act { scenario, queue: VecDeque::new() };
         self.pump(&mut act);
         self.meet(&mut act);
         self.pump(&mut act);
@@ -41,26 +39,31 @@ impl World {
             }
             self.pump(&mut act);
         }
-        self.normalise();
+        self.normalise(scenario.late);
     }
 
     /// Delivers what is due until nothing is: queued events, and DRBD events where a view is not the agent's.
     pub fn pump(&mut self, act: &mut Act) {
         for _ in 0..64 {
-            for at in 0..2 {
-                self.follow(at);
-                let new = self.hosts[at].kernel.view();
-                let known = self.hosts[at].agent.as_ref().map(|agent| agent.view());
-                if let (Some(old), Power::On) = (known, self.hosts[at].power) {
-                    if old != new {
-                        act.queue.push_front((at, Event::Drbd { old, new }));
-                    }
-                }
+            if let Some((at, old, new)) = self.changed() {
+                self.event(at, Event::Drbd { old, new }, act);
+                continue;
             }
             let Some((at, event)) = act.queue.pop_front() else { return };
             self.event(at, event, act);
         }
         self.broken = Some("the agents settle");
+    }
+
+    /// A view that an agent does not know yet.
+    fn changed(&mut self) -> Option<(usize, View, View)> {
+        (0..2).find_map(|at| {
+            self.follow(at);
+            let host = &self.hosts[at];
+            let old = host.agent.as_ref().filter(|_| host.power == Power::On)?.view();
+            let new = host.kernel.view();
+            (old != new).then_some((at, old, new))
+        })
     }
 
     /// Kernel state that follows from itself: metadata, generations, the reset's victims.
@@ -76,7 +79,7 @@ impl World {
     }
 
     pub fn event(&mut self, at: usize, event: Event, act: &mut Act) {
-        let fresh = self.fresh(&[]);
+        let fresh = self.fresh();
         if self.hosts[at].power != Power::On {
             return;
         }
@@ -84,10 +87,10 @@ impl World {
             self.lone_question(at, event, fresh, act);
             return;
         };
-        act.table.event(&event);
+        table::event(&event);
         let effects = agent.on(event, fresh);
         for effect in effects {
-            act.table.effect(&effect);
+            table::effect(&effect);
             self.effect(at, effect, act);
         }
     }
@@ -123,7 +126,7 @@ impl World {
             Step::PowerOff => self.send(at, Flight { id, stage: Stage::Shot, orphan: false }),
             Step::Exit(code) => {
                 host.lone = None;
-                act.table.count("lone handler", &format!("exit {}", code.number()));
+                table::count("lone handler", table::code(code));
                 if let Some(question) = self.hosts[at].kernel.question {
                     self.answer(at, question.id, code, act);
                 }
@@ -214,18 +217,14 @@ impl World {
         host.address = false;
         host.taint = false;
         host.mail = None;
-        host.flights.retain(|f| matches!(f.stage, Stage::Going(_, Query::Swap(_)) | Stage::Shot));
-        for flight in &mut host.flights {
-            flight.orphan = true;
-        }
     }
 
     /// The kernel runs a handler.
     pub fn question(&mut self, at: usize, why: Why, act: &mut Act) {
-        let id = QuestionId(self.fresh(&[]).0);
+        let id = QuestionId(self.fresh().0);
         self.hosts[at].kernel.question = Some(Question { id, why, void: false });
         let asked = if why == Why::DiskError { Asked::LocalIoError } else { Asked::FencePeer };
-        act.table.count(
+        table::count(
             "kernel asks",
             match why {
                 Why::Lost => "a Primary lost its peer",
@@ -239,7 +238,7 @@ impl World {
     /// A handler exits.
     fn answer(&mut self, at: usize, id: QuestionId, code: Code, act: &mut Act) {
         let Some(question) = self.hosts[at].kernel.question.filter(|q| q.id == id) else { return };
-        act.table.count("handler exits", &code.number().to_string());
+        table::count("handler exits", table::code(code));
         self.hosts[at].kernel.question = None;
         if question.why == Why::DiskError {
             let live = self.live();
@@ -251,7 +250,7 @@ impl World {
         }
         let seen = self.hosts[at].kernel.exit(code, question.void);
         if !seen {
-            act.table.count("handler exits", "void");
+            table::count("handler exits", "void");
         }
         let kernel = &mut self.hosts[at].kernel;
         match (question.why, kernel.role) {
@@ -337,7 +336,7 @@ impl World {
         let kernels = [self.hosts[0].kernel, self.hosts[1].kernel];
         let primaries = kernels.iter().filter(|kernel| kernel.role == Role::Primary).count();
         if primaries == 2 {
-            act.table.count("handshake", "two primaries: StandAlone");
+            table::count("handshake", "two primaries: StandAlone");
             // A frozen loser, or two writers: either way nobody discards data by itself.
             for at in 0..2 {
                 if kernels[at].frozen || kernels.iter().all(|k| !k.frozen) {
@@ -351,7 +350,7 @@ impl World {
                 kernels[at].frozen && kernels[1 - at].disk == Disk::Consistent && self.later == Later::Same;
             if meets {
                 // "can not thaw IO with an only Consistent peer": tl_clear completes what waited.
-                act.table.count("handshake", "frozen meets Consistent: tl_clear");
+                table::count("handshake", "frozen meets Consistent: tl_clear");
                 self.acked |= self.hosts[at].waiting;
                 self.hosts[at].waiting = 0;
                 self.later = self.later.bump(at);
@@ -363,7 +362,7 @@ impl World {
         let bad = |at: usize| kernels[at].disk == Disk::Inconsistent;
         let source = match (bad(0), bad(1), self.later) {
             (true, true, _) | (false, false, Later::Both) => {
-                act.table.count("handshake", "diverged: StandAlone");
+                table::count("handshake", "diverged: StandAlone");
                 for at in 0..2 {
                     self.hosts[at].kernel.link = Link::StandAlone;
                     act.queue.push_back((at, Event::SplitBrain));
@@ -380,7 +379,7 @@ impl World {
             (false, false, later) => later.side(),
         };
         let Some(source) = source else {
-            act.table.count("handshake", "equal");
+            table::count("handshake", "equal");
             let both = self.hosts[0].waiting | self.hosts[1].waiting;
             for at in 0..2 {
                 self.hosts[at].data |= both;
@@ -397,11 +396,11 @@ impl World {
         };
         let target = 1 - source;
         if kernels[target].role == Role::Primary {
-            act.table.count("handshake", "a Primary would be target: StandAlone");
+            table::count("handshake", "a Primary would be target: StandAlone");
             self.hosts[target].kernel.link = Link::StandAlone;
             return;
         }
-        act.table.count("handshake", "synchronise");
+        table::count("handshake", "synchronise");
         let waiting = self.hosts[source].waiting;
         self.hosts[target].data |= waiting;
         self.hosts[source].waiting = 0;
@@ -431,8 +430,8 @@ impl World {
 
     /// The datastore commits one transaction.
     pub fn write(&mut self, at: usize, scenario: &Scenario) {
-        let bit = 1 << self.issued;
-        self.issued += 1;
+        let used = self.acked | self.hosts[0].data | self.hosts[1].data;
+        let bit = 1 << used.trailing_ones();
         self.hosts[at].data |= bit;
         if self.live() {
             self.hosts[1 - at].data |= bit;
@@ -449,7 +448,7 @@ impl World {
 
     /// Delivers an answer to whoever waits for it.
     pub fn answered(&mut self, at: usize, id: RequestId, answer: Answer, act: &mut Act) {
-        act.table.answer(&answer);
+        table::answer(&answer);
         act.queue.push_back((at, Event::Witness { request: id, answer }));
     }
 

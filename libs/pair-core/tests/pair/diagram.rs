@@ -15,7 +15,8 @@ pub fn draw(pair: &Pair, moves: &[Move]) -> String {
     for the in moves {
         world = pair.step(&world, *the);
         let arrow = match *the {
-            Move::Carry(at, _) => format!("{} ───▶ witness", name(at)),
+            Move::Carry(at, _) => format!("{} ◀──▶ witness", name(at)),
+            Move::Hold(at, _) | Move::Waste(at, _) => format!("{} ───▶ witness", name(at)),
             Move::Deliver(at, _) => format!("{} ◀─── witness", name(at)),
             Move::Mail(to) => format!("{} ───▶ {}", name(1 - to), name(to)),
             Move::Meet => "a ◀──▶ b".to_owned(),

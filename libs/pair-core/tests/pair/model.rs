@@ -4,26 +4,23 @@ use crate::{
     act::Act,
     laws,
     moves::Move,
-    table::Table,
     world::{Scenario, World},
 };
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::{
     collections::VecDeque,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 #[derive(Clone)]
 pub struct Pair {
     pub scenario: Scenario,
-    pub table: Arc<Table>,
 }
 
 impl Pair {
     pub fn step(&self, world: &World, the: Move) -> World {
         let mut next = world.clone();
-        let mut act = Act { scenario: &self.scenario, table: &self.table, queue: VecDeque::new() };
+        let mut act = Act { scenario: &self.scenario, queue: VecDeque::new() };
         next.act(the, &mut act);
         next
     }
@@ -81,9 +78,9 @@ pub struct Found {
 
 /// Explores everything within the scenario's bounds.
 #[allow(clippy::disallowed_methods, reason = "a test measures itself")]
-pub fn explore(scenario: Scenario, table: &Arc<Table>, bound: Duration) -> Found {
+pub fn explore(scenario: Scenario, bound: Duration) -> Found {
     let begun = Instant::now();
-    let checker = Pair { scenario, table: table.clone() }
+    let checker = Pair { scenario }
         .checker()
         .threads(2)
         .finish_when(HasDiscoveries::Any)

@@ -3,6 +3,7 @@
 use crate::{
     act::Act,
     drbd::{Kernel, Later, Why},
+    table,
     world::{Flight, Power, Scenario, Stage, Twist, World, disk_id, lineage},
 };
 use pair_core::{
@@ -24,8 +25,12 @@ pub enum Move {
     Mail(usize),
     DropMail(usize),
     RepeatMail(usize),
-    /// The witness (or power device) takes the request and answers.
+    /// The witness (or power device) takes the request, and its answer arrives.
     Carry(usize, RequestId),
+    /// It takes the request; the answer is under way.
+    Hold(usize, RequestId),
+    /// It takes the request; the answer is lost.
+    Waste(usize, RequestId),
     /// The answer arrives.
     Deliver(usize, RequestId),
     /// The sender gives up; the request is lost.
@@ -89,7 +94,7 @@ impl World {
     }
 
     /// What needs no fault.
-    fn quiet_moves(&self, at: usize, _: &Scenario, moves: &mut Vec<Move>) {
+    fn quiet_moves(&self, at: usize, scenario: &Scenario, moves: &mut Vec<Move>) {
         let host = &self.hosts[at];
         if host.power == Power::Off {
             if !host.scrapped {
@@ -121,11 +126,11 @@ impl World {
                 Stage::Going(..) if !flight.orphan => moves.push(Move::Lose(at, flight.id)),
                 Stage::Shot => moves.push(Move::Carry(at, flight.id)),
                 Stage::Back(_) | Stage::ShotDone(_) => moves.push(Move::Deliver(at, flight.id)),
-                Stage::Going(..) => {}
+                Stage::Going(..) | Stage::Lost => {}
             }
         }
         for timer in Timer::ALL {
-            if self.useful(at, timer) {
+            if self.useful(at, timer, scenario) {
                 moves.push(Move::Timer(at, timer));
             }
         }
@@ -133,7 +138,7 @@ impl World {
 
     /// Timers that can change something. A timer that would only repeat what is known or in flight leads back to
     /// the same state and is left out; so is one that would fire while a request is out (its bound is shorter).
-    fn useful(&self, at: usize, timer: Timer) -> bool {
+    fn useful(&self, at: usize, timer: Timer, scenario: &Scenario) -> bool {
         let host = &self.hosts[at];
         let Some(agent) = &host.agent else { return false };
         if !agent.armed(timer) {
@@ -147,16 +152,15 @@ impl World {
                 let witness = self.witnesses[agent.durable().policy.witness.0 as usize];
                 !out && agent.durable().record != Some(witness.record)
             }
-            Timer::PeerGone => agent.facts().power || !host.taint,
+            Timer::PeerGone => scenario.taint && !host.taint,
             Timer::Hello => {
                 let hello = agent.hello(false);
                 let other = self.hosts[1 - at].agent.as_ref().and_then(|other| other.peer());
-                let lineage = |h: pair_core::message::Hello| h.record.map(|record| record.lineage);
                 let stale = other.is_none_or(|known| {
                     known.disk != hello.disk
                         || known.stayed != hello.stayed
                         || known.clients != hello.clients
-                        || lineage(known) != lineage(hello)
+                        || known.lineage != hello.record.map(|record| record.lineage)
                 });
                 let asks = host.kernel.link == Link::StandAlone || hello.prepared.is_some() || stale;
                 asks && self.reachable(1 - at) && host.mail.is_none() && self.hosts[1 - at].mail.is_none()
@@ -186,7 +190,14 @@ impl World {
         for flight in host.flights.iter().filter(|flight| !flight.orphan) {
             if matches!(flight.stage, Stage::Going(..) | Stage::Back(_) | Stage::Shot) {
                 may(left.loss, Move::Lose(at, flight.id));
-                may(left.delay, Move::Delay(at, flight.id));
+                let up = match flight.stage {
+                    Stage::Going(to, _) => self.witnesses[to.0 as usize].up,
+                    _ => false,
+                };
+                may(if up { left.loss } else { 0 }, Move::Waste(at, flight.id));
+                may(if up { left.delay } else { 0 }, Move::Hold(at, flight.id));
+                let still = matches!(flight.stage, Stage::Going(..)) || scenario.late;
+                may(if still { left.delay } else { 0 }, Move::Delay(at, flight.id));
             }
         }
         if host.kernel.role == Role::Primary && !host.kernel.frozen && host.ready {
@@ -220,7 +231,7 @@ impl World {
     /// The state after `the` move.
     pub fn act(&mut self, the: Move, act: &mut Act) {
         let scenario = act.scenario;
-        act.table.count("move", kind(&the));
+        table::count("move", kind(&the));
         match the {
             Move::Write(at) => {
                 self.left.write -= 1;
@@ -245,7 +256,19 @@ impl World {
                 self.left.loss -= 1;
                 self.hosts[at].mail = None;
             }
-            Move::Carry(at, id) => self.carry(at, id, act),
+            Move::Carry(at, id) => {
+                self.carry(at, id, act);
+                self.deliver(at, id, act);
+            }
+            Move::Hold(at, id) => {
+                self.left.delay -= 1;
+                self.carry(at, id, act);
+            }
+            Move::Waste(at, id) => {
+                self.left.loss -= 1;
+                self.carry(at, id, act);
+                self.give_up(at, id, false, act);
+            }
             Move::Deliver(at, id) => self.deliver(at, id, act),
             Move::Lose(at, id) => {
                 let down = matches!(self.flight(at, id), Some(Flight { stage: Stage::Going(to, _), .. })
@@ -277,9 +300,6 @@ impl World {
                 // Its handler's call fails with its socket; the kernel sees a broken helper.
                 host.kernel.question = None;
                 host.mail = None;
-                for flight in &mut host.flights {
-                    flight.orphan = true;
-                }
             }
             Move::Watchdog(at) => self.off(at, false),
             Move::Sleep(at) => {
@@ -347,7 +367,7 @@ impl World {
             }
         }
         self.pump(act);
-        self.normalise();
+        self.normalise(scenario.late);
     }
 
     /// Another disk in this box; the other one has the later data.
@@ -377,7 +397,7 @@ impl World {
                     Query::Read => Answer::Is(witness.record),
                     Query::Swap(swap) => match decide(&witness.record, &swap) {
                         Ok(record) => {
-                            act.table.count("record", change(&witness.record.holder, &record.holder));
+                            table::count("record", change(&witness.record.holder, &record.holder));
                             witness.record = record;
                             Answer::Won(record)
                         }
@@ -402,7 +422,7 @@ impl World {
         match flight.stage {
             Stage::Back(answer) => self.answered(at, id, answer, act),
             Stage::ShotDone(power) => self.shot(at, id, power, act),
-            Stage::Going(..) | Stage::Shot => {}
+            Stage::Going(..) | Stage::Shot | Stage::Lost => {}
         }
     }
 
@@ -445,7 +465,9 @@ pub fn kind(the: &Move) -> &'static str {
         Move::Mail(_) => "agent message",
         Move::DropMail(_) => "agent message lost",
         Move::RepeatMail(_) => "agent message repeated",
-        Move::Carry(..) => "request arrives",
+        Move::Carry(..) => "request answered",
+        Move::Hold(..) => "answer held up",
+        Move::Waste(..) => "answer lost",
         Move::Deliver(..) => "answer arrives",
         Move::Lose(..) => "request lost",
         Move::Delay(..) => "request or answer delayed past its bound",

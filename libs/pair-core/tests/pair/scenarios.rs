@@ -3,16 +3,17 @@
 use crate::{
     diagram::draw,
     model::{Found, Pair, explore},
-    table::Table,
+    table,
     world::{Left, Scenario, Twist},
 };
 use pair_core::{message::Mode, rules::Rules};
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 pub const BASE: Scenario = Scenario {
     name: "base",
     rules: Rules::ALL,
     mode: Mode::Witness,
+    late: false,
     next: (Mode::Witness, 0),
     power: false,
     taint: false,
@@ -77,14 +78,13 @@ fn probe() {
         clients: env("CLIENTS", 0),
     };
     let scenario = Scenario { name: "probe", left, ..BASE };
-    let table = Arc::new(Table::default());
-    let found = explore(scenario, &table, Duration::from_secs(100));
+    let found = explore(scenario, Duration::from_secs(100));
     report(&scenario, &found);
     if let Some((law, moves)) = &found.broken {
-        let pair = Pair { scenario, table: table.clone() };
+        let pair = Pair { scenario };
         println!("{law}\n{}", draw(&pair, moves));
     }
-    for line in table.lines() {
-        println!("{line}");
+    for ((kind, name), n) in table::total() {
+        println!("{n:>12}  {kind}: {name}");
     }
 }

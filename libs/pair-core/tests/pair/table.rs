@@ -1,98 +1,163 @@
 //! Counts how often each transition fired.
+//!
+//! Counted per thread and added up when a thread ends: the model's threads must not wait for each other here.
 
 use pair_core::{
     effect::{Effect, Query},
-    event::{Answer, Event},
-    record::Claim,
+    event::{Answer, Command, Event, Timer},
+    message::Message,
+    record::{Claim, Refusal},
 };
 use std::{
-    collections::BTreeMap,
-    sync::{
-        RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    sync::Mutex,
 };
 
-/// Transitions by kind and name.
+type Key = (&'static str, &'static str);
+
+static TOTAL: Mutex<BTreeMap<Key, u64>> = Mutex::new(BTreeMap::new());
+
 #[derive(Default)]
-pub struct Table(RwLock<BTreeMap<(&'static str, String), AtomicU64>>);
+struct Mine(HashMap<Key, u64>);
 
-impl Table {
-    pub fn count(&self, kind: &'static str, name: &str) {
-        let key = (kind, name.to_owned());
-        if let Some(n) = self.0.read().expect("no thread died").get(&key) {
-            n.fetch_add(1, Ordering::Relaxed);
-            return;
+impl Mine {
+    fn flush(&mut self) {
+        if let Ok(mut total) = TOTAL.lock() {
+            for (key, n) in self.0.drain() {
+                *total.entry(key).or_default() += n;
+            }
         }
-        self.0.write().expect("no thread died").entry(key).or_default().fetch_add(1, Ordering::Relaxed);
     }
+}
 
-    pub fn event(&self, event: &Event) {
-        let text = format!("{event:?}");
-        let name = match event {
-            Event::Drbd { .. } => "Drbd",
-            Event::Witness { .. } => "Witness",
-            Event::Power { .. } => "Power",
-            Event::Question { .. } => "Question",
-            Event::Timer(_) | Event::Peer(_) | Event::Operator(_) => {
-                let end = text.find(['{', ' ']).unwrap_or(text.len());
-                return self.count("event", text[..end].trim_end_matches(')'));
-            }
-            _ => &text,
-        };
-        self.count("event", name);
+impl Drop for Mine {
+    fn drop(&mut self) {
+        self.flush();
     }
+}
 
-    pub fn effect(&self, effect: &Effect) {
-        let name = match effect {
-            Effect::Ask { query: Query::Read, .. } => "Ask read".to_owned(),
-            Effect::Ask { query: Query::Swap(swap), .. } => match swap.claim {
-                Claim::Solo => "Ask claim".into(),
-                Claim::GiveAway => "Ask give-away".into(),
-                Claim::Pair { .. } => "Ask pair".into(),
-                Claim::Adopt { .. } => "Ask adopt".into(),
-                Claim::Appoint { .. } => "Ask appoint".into(),
-            },
-            Effect::Store(_) => "Store".into(),
-            Effect::PowerOff { .. } => "PowerOff".into(),
-            Effect::Answer { code, .. } => format!("Answer {}", code.number()),
-            Effect::Tell(message) => {
-                let text = format!("{message:?}");
-                format!("Tell {}", &text[..text.find([' ', '(']).unwrap_or(text.len())])
-            }
-            // One at a time would be noise: they follow from the state.
-            Effect::Arm(_) | Effect::Disarm(_) => return,
-            other => format!("{other:?}"),
-        };
-        self.count("effect", &name);
+thread_local! {
+    static MINE: RefCell<Mine> = RefCell::default();
+}
+
+/// One more of this.
+pub fn count(kind: &'static str, name: &'static str) {
+    MINE.with_borrow_mut(|mine| *mine.0.entry((kind, name)).or_default() += 1);
+}
+
+/// Everything counted so far, by kind and name.
+pub fn total() -> BTreeMap<Key, u64> {
+    MINE.with_borrow_mut(Mine::flush);
+    TOTAL.lock().map(|total| total.clone()).unwrap_or_default()
+}
+
+pub fn message(message: &Message) -> &'static str {
+    match message {
+        Message::Hello(_) => "Hello",
+        Message::Outdated { .. } => "Outdated",
+        Message::Leave { .. } => "Leave",
+        Message::MayLeave { .. } => "MayLeave",
+        Message::YourTurn => "YourTurn",
+        Message::Prepare { .. } => "Prepare",
+        Message::Prepared { .. } => "Prepared",
+        Message::Commit { .. } => "Commit",
+        Message::Abort { .. } => "Abort",
     }
+}
 
-    pub fn answer(&self, answer: &Answer) {
-        let text = format!("{answer:?}");
-        let name = match answer {
-            Answer::Refused(refusal) => {
-                let text = format!("{refusal:?}");
-                format!("refused {}", &text[..text.find(' ').unwrap_or(text.len())])
-            }
-            Answer::Is(_) | Answer::Won(_) => text[..text.find('(').unwrap_or(text.len())].to_owned(),
-            Answer::Silence => text,
-        };
-        self.count("witness says", &name);
-    }
+pub fn event(event: &Event) {
+    let name = match event {
+        Event::Peer(said) => return count("message taken", message(said)),
+        Event::Drbd { .. } => "Drbd",
+        Event::Question { .. } => "Question",
+        Event::SplitBrain => "SplitBrain",
+        Event::Witness { .. } => "Witness",
+        Event::Power { .. } => "Power",
+        Event::Timer(Timer::Claim) => "Timer Claim",
+        Event::Timer(Timer::Retry) => "Timer Retry",
+        Event::Timer(Timer::SelfFence) => "Timer SelfFence",
+        Event::Timer(Timer::Reread) => "Timer Reread",
+        Event::Timer(Timer::PeerGone) => "Timer PeerGone",
+        Event::Timer(Timer::Hello) => "Timer Hello",
+        Event::Operator(Command::Switchover) => "Operator Switchover",
+        Event::Operator(Command::Leave) => "Operator Leave",
+        Event::Operator(Command::Promote) => "Operator Promote",
+        Event::Operator(Command::SetPolicy(_)) => "Operator SetPolicy",
+        Event::Service(true) => "Service ready",
+        Event::Service(false) => "Service stopped",
+        Event::Clients(_) => "Clients",
+    };
+    count("event", name);
+}
 
-    /// Lines for a reader.
-    pub fn lines(&self) -> Vec<String> {
-        let map = self.0.read().expect("no thread died");
-        map.iter()
-            .map(|((kind, name), n)| format!("{:>12}  {kind}: {name}", n.load(Ordering::Relaxed)))
-            .collect()
-    }
+pub fn effect(effect: &Effect) {
+    let name = match effect {
+        Effect::Tell(said) => return count("message told", message(said)),
+        // They follow from the state, several at every event.
+        Effect::Arm(_) | Effect::Disarm(_) => return,
+        Effect::Alarm(_) => "Alarm",
+        Effect::Ask { query: Query::Read, .. } => "Ask read",
+        Effect::Ask { query: Query::Swap(swap), .. } => match swap.claim {
+            Claim::Solo => "Ask claim",
+            Claim::GiveAway => "Ask give-away",
+            Claim::Pair { .. } => "Ask pair",
+            Claim::Adopt { .. } => "Ask adopt",
+            Claim::Appoint { .. } => "Ask appoint",
+        },
+        Effect::Store(_) => "Store",
+        Effect::PowerOff { .. } => "PowerOff",
+        Effect::PowerOn => "PowerOn",
+        Effect::Answer { .. } => "Answer",
+        Effect::Promote { force: false } => "Promote",
+        Effect::Promote { force: true } => "Promote by force",
+        Effect::Demote => "Demote",
+        Effect::Connect => "Connect",
+        Effect::Disconnect => "Disconnect",
+        Effect::AskAgain => "AskAgain",
+        Effect::Outdate => "Outdate",
+        Effect::Service(true) => "Service start",
+        Effect::Service(false) => "Service stop",
+        Effect::VirtualIp(true) => "VirtualIp on",
+        Effect::VirtualIp(false) => "VirtualIp off",
+        Effect::Reset => "Reset",
+        Effect::Halt => "Halt",
+        Effect::Taint(true) => "Taint on",
+        Effect::Taint(false) => "Taint off",
+        Effect::Refuse(_) => "Refuse",
+    };
+    count("effect", name);
+}
 
-    /// What of `wanted` (lines `kind: name`) never fired.
-    pub fn missing(&self, wanted: &str) -> Vec<String> {
-        let map = self.0.read().expect("no thread died");
-        let fired: Vec<String> = map.keys().map(|(kind, name)| format!("{kind}: {name}")).collect();
-        let lines = wanted.lines().map(str::trim).filter(|line| !line.is_empty());
-        lines.filter(|line| !fired.iter().any(|f| f == line)).map(str::to_owned).collect()
+pub fn answer(answer: &Answer) {
+    let name = match answer {
+        Answer::Is(_) => "Is",
+        Answer::Won(_) => "Won",
+        Answer::Silence => "Silence",
+        Answer::Refused(refusal) => match refusal {
+            Refusal::ForeignLineage { .. } => "Refused ForeignLineage",
+            Refusal::Moved { .. } => "Refused Moved",
+            Refusal::WitnessBehind { .. } => "Refused WitnessBehind",
+            Refusal::HolderUnknown { .. } => "Refused HolderUnknown",
+            Refusal::PeerIsSolo { .. } => "Refused PeerIsSolo",
+            Refusal::NotMyDisk { .. } => "Refused NotMyDisk",
+            Refusal::SameDisk { .. } => "Refused SameDisk",
+            Refusal::WrongHolder { .. } => "Refused WrongHolder",
+            Refusal::EpochsExhausted { .. } => "Refused EpochsExhausted",
+        },
+    };
+    count("witness says", name);
+}
+
+/// The number as a name.
+pub fn code(code: pair_core::effect::Code) -> &'static str {
+    match code.number() {
+        0 => "0",
+        1 => "1",
+        4 => "4",
+        5 => "5",
+        6 => "6",
+        7 => "7",
+        _ => "other",
     }
 }

@@ -31,6 +31,7 @@ pub enum Stage {
     Back(Answer),
     Shot,
     ShotDone(PowerAnswer),
+    Lost,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,6 +111,8 @@ pub struct Scenario {
     pub name: &'static str,
     pub rules: Rules,
     pub mode: Mode,
+    /// Answers that nobody waits for are delivered too.
+    pub late: bool,
     /// A change of policy goes to this mode and witness.
     pub next: (Mode, u32),
     /// A power device stands beside.
@@ -141,7 +144,6 @@ pub struct World {
     pub wire: bool,
     pub witnesses: [Witness; 2],
     pub acked: u8,
-    pub issued: u8,
     pub left: Left,
     /// An act that broke a law by itself.
     pub broken: Option<&'static str>,
@@ -193,7 +195,6 @@ impl World {
                 Witness { up: true, record: unknown, backup: unknown },
             ],
             acked: 0,
-            issued: 0,
             left: scenario.left,
             broken: None,
         };
@@ -235,37 +236,78 @@ impl World {
             && host.kernel.link < Link::Connected
     }
 
-    /// An id that nothing in this state has.
-    pub fn fresh(&self, taken: &[u64]) -> RequestId {
-        let mut used: Vec<u64> = taken.to_vec();
-        for host in &self.hosts {
-            used.extend(host.agent.iter().flat_map(Node::ids));
-            used.extend(host.flights.iter().map(|flight| flight.id.0));
-            used.extend(host.kernel.question.map(|q| q.id.0));
-            used.extend(host.lone.map(|h| h.request().0));
-            used.extend(host.store.prepared.map(|p| p.0.0));
-            used.extend(host.store.committed.map(|p| p.0));
-            used.extend(host.mail.iter().flat_map(mail_ids));
+    /// An id that nothing in this state has: ids are renamed to 1, 2, 3… after every move.
+    pub fn fresh(&mut self) -> RequestId {
+        let mut last = 0;
+        self.ids(&mut |id| last = last.max(*id));
+        RequestId(last + 1)
+    }
+
+    fn ids(&mut self, visit: &mut dyn FnMut(&mut u64)) {
+        for host in &mut self.hosts {
+            if let Some(agent) = &mut host.agent {
+                agent.ids(visit);
+            }
+            if let Some(lone) = &mut host.lone {
+                lone.ids(visit);
+            }
+            if let Some(question) = &mut host.kernel.question {
+                visit(&mut question.id.0);
+            }
+            host.flights.iter_mut().for_each(|flight| visit(&mut flight.id.0));
+            let store = [host.store.prepared.as_mut().map(|p| &mut p.0), host.store.committed.as_mut()];
+            store.into_iter().flatten().for_each(|id| visit(&mut id.0));
+            if let Some(mail) = &mut host.mail {
+                mail_ids(mail, visit);
+            }
         }
-        RequestId((1..).find(|id| !used.contains(id)).unwrap_or(0))
     }
 
     /// Renames epochs by their order, so that a pair that does the same again is in the same state again.
-    pub fn normalise(&mut self) {
-        for at in 0..2 {
-            let witness = self.witnesses;
-            self.hosts[at].flights.retain(|flight| match flight.stage {
+    pub fn normalise(&mut self, late_answers: bool) {
+        let witness = self.witnesses;
+        let mut left = self.left;
+        for host in &mut self.hosts {
+            for flight in &mut host.flights {
+                let awaited = host.agent.as_ref().is_some_and(|agent| agent.awaits(flight.id))
+                    || host.lone.is_some_and(|lone| lone.request() == flight.id);
+                if !awaited && !flight.orphan {
+                    // Its sender has moved on. Whether it still arrives later is one of the delays.
+                    flight.orphan = true;
+                    doomed(&mut left.delay, flight);
+                }
+            }
+            // What nobody waits for matters only as long as it can still change something.
+            host.flights.retain(|flight| match flight.stage {
                 Stage::Going(to, Query::Swap(swap)) if flight.orphan => {
                     let record = witness[to.0 as usize].record;
                     record.lineage == swap.lineage && record.epoch <= swap.expect
                 }
                 Stage::Going(_, Query::Read) => !flight.orphan,
-                _ => true,
+                Stage::Lost => false,
+                Stage::Back(_) | Stage::ShotDone(_) => !flight.orphan || late_answers,
+                Stage::Going(..) | Stage::Shot => true,
             });
-            if self.hosts[at].power == Power::Off {
-                self.hosts[at].taint = false;
-            }
         }
+        for host in &mut self.hosts {
+            // Of two equal swaps only one can succeed: the second finds a later epoch.
+            let mut known: Vec<Stage> = Vec::new();
+            host.flights.retain(|flight| {
+                let again = flight.orphan && known.contains(&flight.stage);
+                known.extend(flight.orphan.then_some(flight.stage));
+                !again
+            });
+        }
+        self.left = left;
+        self.forget_writes();
+        let mut names: Vec<u64> = Vec::new();
+        self.ids(&mut |id| {
+            let at = names.iter().position(|name| name == id).unwrap_or_else(|| {
+                names.push(*id);
+                names.len() - 1
+            });
+            *id = 1 + at as u64;
+        });
         let mut seen: Vec<Epoch> = Vec::new();
         self.epochs(&mut |epoch| seen.push(*epoch));
         seen.sort_unstable();
@@ -275,6 +317,37 @@ impl World {
             let rank = seen.binary_search(epoch).unwrap_or(0);
             *epoch = Epoch(2 * rank as u64);
         });
+    }
+
+    /// Two writes that are in the same places will always be: one stands for both. One that was never
+    /// acknowledged and waits for nothing promises nothing. One that is everywhere is safe, unless a disk can
+    /// vanish or forget.
+    fn forget_writes(&mut self) {
+        let [a, b] = &self.hosts;
+        let total = self.left.replace + self.left.clone == 0 && (a.cached | b.cached) == 0;
+        let fixed = a.disk == disk_id(0xa) && b.disk == disk_id(0xb);
+        let places = |bit: u8| {
+            [self.acked, a.data, b.data, a.waiting, b.waiting, a.cached, b.cached].map(|set| set & bit != 0)
+        };
+        let mut kept: Vec<[bool; 7]> = (0..8).map(|n| places(1 << n)).collect();
+        kept.retain(|place| {
+            let waits = place[0] || place[3] || place[4];
+            let safe = place[0] && place[1] && place[2];
+            waits && !(safe && total && fixed)
+        });
+        kept.sort_unstable();
+        kept.dedup();
+        let mut sets = [0_u8; 7];
+        for (n, place) in kept.iter().enumerate() {
+            for (set, there) in sets.iter_mut().zip(place) {
+                *set |= u8::from(*there) << n;
+            }
+        }
+        let [acked, a_data, b_data, a_waiting, b_waiting, a_cached, b_cached] = sets;
+        self.acked = acked;
+        let [a, b] = &mut self.hosts;
+        (a.data, a.waiting, a.cached) = (a_data, a_waiting, a_cached);
+        (b.data, b.waiting, b.cached) = (b_data, b_waiting, b_cached);
     }
 
     fn epochs(&mut self, visit: &mut dyn FnMut(&mut Epoch)) {
@@ -287,7 +360,7 @@ impl World {
                 visit(&mut record.epoch);
             }
             if let Some(agent) = &mut host.agent {
-                agent.rename(&mut |record| visit(&mut record.epoch));
+                agent.epochs(visit);
             }
             if let Some(record) = host.facts.as_mut().and_then(|facts| facts.record.as_mut()) {
                 visit(&mut record.epoch);
@@ -301,6 +374,14 @@ impl World {
                 flight_epochs(flight, visit);
             }
         }
+    }
+}
+
+fn doomed(delay: &mut u8, flight: &mut Flight) {
+    match delay.checked_sub(1) {
+        Some(left) if matches!(flight.stage, Stage::Going(_, Query::Swap(_))) => *delay = left,
+        _ if flight.stage == Stage::Shot => {}
+        _ => flight.stage = Stage::Lost,
     }
 }
 
@@ -325,25 +406,27 @@ fn flight_epochs(flight: &mut Flight, visit: &mut dyn FnMut(&mut Epoch)) {
             | Refusal::WrongHolder { current }
             | Refusal::EpochsExhausted { current } => visit(&mut current.epoch),
         },
-        Stage::Going(_, Query::Read) | Stage::Back(Answer::Silence) | Stage::Shot | Stage::ShotDone(_) => {}
+        Stage::Going(_, Query::Read)
+        | Stage::Back(Answer::Silence)
+        | Stage::Shot
+        | Stage::ShotDone(_)
+        | Stage::Lost => {}
     }
 }
 
-fn mail_ids(mail: &Message) -> Vec<u64> {
-    match *mail {
+fn mail_ids(mail: &mut Message, visit: &mut dyn FnMut(&mut u64)) {
+    match mail {
         Message::Hello(hello) => {
-            [hello.frozen.map(|q| q.0), hello.prepared.map(|r| r.0), hello.stayed.map(|r| r.0)]
-                .into_iter()
-                .flatten()
-                .collect()
+            [&mut hello.prepared, &mut hello.stayed].into_iter().flatten().for_each(|id| visit(&mut id.0));
+            hello.frozen.iter_mut().for_each(|id| visit(&mut id.0));
         }
-        Message::Outdated { freeze } => vec![freeze.0],
+        Message::Outdated { freeze } => visit(&mut freeze.0),
         Message::Leave { id }
         | Message::MayLeave { id }
         | Message::Prepare { id, .. }
         | Message::Prepared { id }
         | Message::Commit { id }
-        | Message::Abort { id } => vec![id.0],
-        Message::YourTurn => Vec::new(),
+        | Message::Abort { id } => visit(&mut id.0),
+        Message::YourTurn => {}
     }
 }
