@@ -64,6 +64,8 @@ pub enum Alarm {
     WitnessBehind,
     /// Both nodes name one disk.
     SameDisk,
+    /// A disk with data that the record does not name wants to connect.
+    StrangeDisk,
     /// Frozen for the self-fence time.
     SelfFenced,
     /// Another node is the owner while this one was active.

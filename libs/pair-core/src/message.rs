@@ -59,8 +59,14 @@ pub struct Hello {
     pub prepared: Option<RequestId>,
     /// The wish to leave that it has withdrawn last.
     pub stayed: Option<RequestId>,
-    /// Asks for a [`Hello`] in return.
-    pub reply: bool,
+    /// Connected, both disks current, as far as its kernel knows.
+    pub healthy: bool,
+    /// Its disk holds a usable data set.
+    pub usable: bool,
+    /// Asks for a [`Hello`] in return, under this name.
+    pub asks: Option<RequestId>,
+    /// Was asked for under this name: everything in it is younger than the question.
+    pub answers: Option<RequestId>,
 }
 
 /// One message.

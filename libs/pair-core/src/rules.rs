@@ -30,6 +30,10 @@ pub enum Broken {
     ConnectAtOnce,
     /// A promise of the peer counts for a later freeze too.
     PromiseForever,
+    /// A witness that forgot is told "paired" without asking the peer first.
+    AdoptAtOnce,
+    /// A disk with data connects although the record names another.
+    TrustStrangers,
     /// A slot is blessed when this node's trial passed, before the decision.
     BlessEarly,
     /// A failed health check reboots without marking the slot bad.

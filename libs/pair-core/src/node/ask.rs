@@ -165,7 +165,7 @@ impl Node {
                 self.tried |= !won;
                 if won {
                     // The peer believes the new lineage only from here.
-                    self.tell_hello(false, out);
+                    self.tell_hello(out);
                 }
             }
             Purpose::GiveAway(freeze) => {

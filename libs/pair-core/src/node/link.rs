@@ -23,6 +23,7 @@ impl Node {
             // A granted wish to leave, a turn, a promise: all of them belong to one state of the link.
             self.leaver = None;
             self.promising = None;
+            self.consent = None;
             self.sworn &= !new.connected();
             if let Plan::Leaving(id) = self.plan {
                 self.stayed = Some(id);
@@ -69,18 +70,19 @@ impl Node {
                     self.set_taint(true, out);
                 }
             }
-            Timer::Hello => self.tell_hello(true, out),
+            Timer::Hello => self.ask_hello(out),
         }
     }
 
     fn retry(&mut self, out: &mut Out) {
         self.tried = false;
+        self.consent = None;
         match self.plan {
             Plan::Leaving(id) => {
                 self.plan = Plan::None;
                 self.stayed = Some(id);
                 out.push(Effect::Refuse(crate::reason::Reason::PeerSilent));
-                self.tell_hello(false, out);
+                self.tell_hello(out);
             }
             Plan::Yielded | Plan::Promoting => self.plan = Plan::None,
             Plan::None | Plan::HandOver => {}
@@ -91,7 +93,7 @@ impl Node {
         }
         if self.view.link == Link::StandAlone && self.peer.is_some() && !self.diverged {
             // The kernel gives a link up; it is taken up again with backoff, and the peer is asked first.
-            self.tell_hello(true, out);
+            self.ask_hello(out);
         }
         let waits = self.me.side == Side::B && self.plan == Plan::None;
         if waits && self.may_take_over() {
@@ -192,6 +194,7 @@ impl Node {
         let view = self.view;
         let needed = view.frozen
             || self.tried
+            || self.consent.is_some()
             || self.change.is_some()
             || !matches!(self.plan, Plan::None | Plan::HandOver)
             || (view.link == Link::StandAlone && self.peer.is_some() && !self.diverged)
@@ -245,8 +248,7 @@ impl Node {
             return;
         }
         match self.durable.record.map(|record| record.holder) {
-            // Whoever knows that the witness forgot may say it again: the swap lets only one do it.
-            _ if self.unknown.is_some() => self.ask(Purpose::Adopt(peer.disk), out),
+            _ if self.unknown.is_some() => self.ask_consent(out),
             Some(Holder::Solo { .. }) if self.owner() => self.ask(Purpose::Pair(peer.disk), out),
             None | Some(Holder::Unknown) => self.ask(Purpose::Reread, out),
             // The other node pairs; or the owner's disk was replaced, and nothing automatic takes its record over.

@@ -25,7 +25,7 @@ use crate::{
     message::{Hello, Message, Policy},
     record::{DiskId, Epoch, Holder, Lineage, Record, Side},
     rules::Rules,
-    view::{Role, View},
+    view::{Disk, Role, View},
 };
 use ask::Pending;
 use serde::{Deserialize, Serialize};
@@ -133,7 +133,10 @@ pub struct Node {
     /// The witness's record, while it says `unknown`.
     pub(crate) unknown: Option<Record>,
     pub(crate) foreign: bool,
+    /// Asked the peer whether it too is connected, before a witness that forgot is told.
+    pub(crate) consent: Option<RequestId>,
     pub(crate) same_disk: bool,
+    pub(crate) stranger: bool,
     pub(crate) gone: bool,
     armed: u8,
 }
@@ -187,7 +190,9 @@ impl Node {
             diverged: false,
             unknown: None,
             foreign: false,
+            consent: None,
             same_disk: false,
+            stranger: false,
             gone: false,
             armed: 0,
         }
@@ -214,7 +219,7 @@ impl Node {
             Event::Service(ready) => self.ready = ready,
             Event::Clients(reached) => {
                 self.clients = reached;
-                self.tell_hello(false, &mut out);
+                self.tell_hello(&mut out);
             }
         }
         if !self.gone {
@@ -224,7 +229,7 @@ impl Node {
     }
 
     /// What this node tells its peer.
-    pub fn hello(&self, reply: bool) -> Hello {
+    pub fn hello(&self) -> Hello {
         Hello {
             disk: self.me.disk,
             record: self.durable.record,
@@ -235,7 +240,10 @@ impl Node {
             revision: self.durable.policy.revision,
             prepared: self.durable.prepared.map(|(id, _)| id),
             stayed: self.stayed,
-            reply,
+            healthy: self.view.healthy(),
+            usable: self.view.disk > Disk::Inconsistent,
+            asks: None,
+            answers: None,
         }
     }
 
@@ -275,8 +283,8 @@ impl Node {
         }
     }
 
-    pub(crate) fn tell_hello(&self, reply: bool, out: &mut Out) {
-        out.tell(Message::Hello(self.hello(reply)));
+    pub(crate) fn tell_hello(&self, out: &mut Out) {
+        out.tell(Message::Hello(self.hello()));
     }
 
     pub(crate) fn arm(&mut self, timer: Timer, out: &mut Out) {
@@ -356,6 +364,7 @@ impl Node {
             self.durable.prepared.as_mut().map(|(id, _)| id),
             self.leaver.as_mut(),
             self.stayed.as_mut(),
+            self.consent.as_mut(),
             self.change.as_mut().map(|change| &mut change.id),
             peer,
             plan,

@@ -2,7 +2,7 @@
 
 use super::{Node, Out, Plan, ask::Purpose};
 use crate::{
-    effect::Effect,
+    effect::{Alarm, Effect},
     event::{QuestionId, RequestId},
     message::{Hello, Message, Mode},
     record::Holder,
@@ -60,18 +60,68 @@ impl Node {
         if let Some(id) = hello.prepared {
             self.settle_change(id, out);
         }
+        if hello.answers.is_some() && hello.answers == self.consent {
+            self.consent = None;
+            let agreed = hello.healthy && self.view.healthy() && self.unknown.is_some();
+            if agreed && self.pending.is_none() {
+                self.ask(Purpose::Adopt(hello.disk), out);
+            }
+        }
+        self.check_strangers(hello, out);
         let cold = self.view.link == Link::StandAlone && !self.diverged && self.view.disk != Disk::Diskless;
-        if cold && self.question.is_none() {
+        if cold && self.question.is_none() && !self.stranger {
             match hello.frozen {
+                // A replaced disk cannot promise for the one that the record names.
+                Some(_) if self.named_other(hello) => {}
                 Some(freeze) if !self.rules.lacks(Broken::ConnectAtOnce) => self.yield_to(freeze, out),
                 // Connecting now could meet a Primary that freezes in between: ask again later.
                 _ if hello.connected && !self.rules.lacks(Broken::ConnectAtOnce) => {}
                 _ => out.push(Effect::Connect),
             }
         }
-        if hello.reply {
-            self.tell_hello(false, out);
+        if hello.asks.is_some() {
+            out.tell(Message::Hello(Hello { answers: hello.asks, ..self.hello() }));
         }
+    }
+
+    /// The peer's record names another disk for this side.
+    fn named_other(&self, hello: Hello) -> bool {
+        let named = hello.record.and_then(|record| record.holder.disk_of(self.me.side));
+        named.is_some_and(|disk| disk != self.me.disk)
+    }
+
+    /// Asks the peer how it is.
+    pub(super) fn ask_hello(&mut self, out: &mut Out) {
+        if let Some(id) = out.fresh.take() {
+            out.tell(Message::Hello(Hello { asks: Some(id), ..self.hello() }));
+        }
+    }
+
+    /// The witness forgot. Before it is told anything the peer must say, after that, that it is connected too: this
+    /// kernel may not have noticed yet that the peer went on alone under the record that is forgotten now.
+    pub(super) fn ask_consent(&mut self, out: &mut Out) {
+        if self.rules.lacks(Broken::AdoptAtOnce) {
+            if let Some(peer) = self.peer {
+                self.ask(Purpose::Adopt(peer.disk), out);
+            }
+        } else if self.consent.is_none() {
+            self.consent = out.fresh;
+            self.ask_hello(out);
+        }
+    }
+
+    /// A disk that the record does not name for its side must come empty. A clone would look equal to DRBD while
+    /// its blocks are old, because generations do not change while a pair is connected.
+    fn check_strangers(&mut self, hello: Hello, out: &mut Out) {
+        let peers = self.durable.record.and_then(|record| record.holder.disk_of(!self.me.side));
+        let peers = peers.is_some_and(|disk| disk != hello.disk);
+        let mine = self.named_other(hello);
+        let full = self.view.disk > Disk::Inconsistent;
+        let stranger = (peers && hello.usable) || (mine && full);
+        if stranger && !self.stranger && !self.rules.lacks(Broken::TrustStrangers) {
+            out.alarm(Alarm::StrangeDisk);
+        }
+        self.stranger = stranger && !self.rules.lacks(Broken::TrustStrangers);
     }
 
     /// The newest record is believed from the peer too; another lineage only from a healthy peer that went into

@@ -17,6 +17,9 @@ impl Node {
         if self.diverged {
             return Reason::Diverged;
         }
+        if self.stranger {
+            return Reason::NotMyDisk;
+        }
         if self.same_disk {
             return Reason::SameDisk;
         }

@@ -9,7 +9,7 @@ use pair_core::{
     effect::{Code, Effect},
     event::{Answer, Asked, Event, Power as PowerAnswer, QuestionId, RequestId},
     handler::{Handler, Step},
-    message::WitnessId,
+    message::{Message, WitnessId},
     view::{Disk, Link, Role, View},
 };
 use std::collections::VecDeque;
@@ -18,12 +18,20 @@ use std::collections::VecDeque;
 pub struct Act<'a> {
     pub scenario: &'a Scenario,
     pub queue: VecDeque<(usize, Event)>,
+    /// Hellos are exchanged within the move instead of travelling.
+    pub swift: bool,
+}
+
+impl Act<'_> {
+    pub fn new(scenario: &Scenario) -> Act<'_> {
+        Act { scenario, queue: VecDeque::new(), swift: false }
+    }
 }
 
 impl World {
     /// The first events of both agents.
     pub fn begin(&mut self, scenario: &Scenario) {
-        let mut act = Act { scenario, queue: VecDeque::new() };
+        let mut act = Act::new(scenario);
         self.pump(&mut act);
         self.meet(&mut act);
         self.pump(&mut act);
@@ -32,9 +40,9 @@ impl World {
         self.pump(&mut act);
         for at in 0..2 {
             // Both agents have met before the model begins.
-            let hello = self.hosts[at].agent.as_ref().map(|agent| agent.hello(false));
+            let hello = self.hosts[at].agent.as_ref().map(|agent| agent.hello());
             if let Some(hello) = hello {
-                let event = Event::Peer(pair_core::message::Message::Hello(hello));
+                let event = Event::Peer(Message::Hello(hello));
                 act.queue.push_back((1 - at, event));
             }
             self.pump(&mut act);
@@ -182,11 +190,15 @@ impl World {
             }
             Effect::VirtualIp(on) => host.address = on,
             Effect::Tell(message) => {
-                if self.reachable(1 - at) {
+                let hello = matches!(message, Message::Hello(_));
+                if act.swift && hello && self.wire && self.hosts[1 - at].power == Power::On {
+                    act.queue.push_back((1 - at, Event::Peer(message)));
+                } else if self.reachable(1 - at) {
                     self.hosts[1 - at].mail = Some(message);
                 }
             }
-            Effect::Reset | Effect::Halt => self.off(at, effect == Effect::Halt),
+            Effect::Reset => self.off(at, false),
+            Effect::Halt => host.halting = true,
             Effect::Taint(on) => host.taint = on,
             Effect::PowerOn
             | Effect::Connect
@@ -210,6 +222,7 @@ impl World {
         host.facts = None;
         host.kernel = Kernel::DOWN;
         host.unflushed = false;
+        host.halting = false;
         host.data &= !host.cached;
         host.cached = 0;
         host.waiting = 0;

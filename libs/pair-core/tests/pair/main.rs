@@ -9,4 +9,5 @@ mod model;
 mod moves;
 mod scenarios;
 mod table;
+mod variants;
 mod world;

@@ -7,10 +7,7 @@ use crate::{
     world::{Scenario, World},
 };
 use stateright::{Checker, HasDiscoveries, Model, Property};
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 #[derive(Clone)]
 pub struct Pair {
@@ -20,7 +17,7 @@ pub struct Pair {
 impl Pair {
     pub fn step(&self, world: &World, the: Move) -> World {
         let mut next = world.clone();
-        let mut act = Act { scenario: &self.scenario, queue: VecDeque::new() };
+        let mut act = Act::new(&self.scenario);
         next.act(the, &mut act);
         next
     }

@@ -22,6 +22,7 @@ pub enum Move {
     Meet,
     Synced,
     Flush(usize),
+    Stop(usize),
     Mail(usize),
     DropMail(usize),
     RepeatMail(usize),
@@ -38,6 +39,8 @@ pub enum Move {
     /// The sender gives up; the request or its answer is still on its way.
     Delay(usize, RequestId),
     Timer(usize, Timer),
+    /// A hello that travels, with everything that can happen meanwhile.
+    SlowHello(usize),
     Boot(usize),
     Crash(usize),
     AgentDies(usize),
@@ -111,6 +114,8 @@ impl World {
         }
         if host.unflushed {
             moves.push(Move::Flush(at));
+        } else if host.halting {
+            moves.push(Move::Stop(at));
         }
         if host.agent.is_none() {
             moves.push(Move::Watchdog(at));
@@ -132,6 +137,9 @@ impl World {
         for timer in Timer::ALL {
             if self.useful(at, timer, scenario) {
                 moves.push(Move::Timer(at, timer));
+                if timer == Timer::Hello && self.left.delay > 0 {
+                    moves.push(Move::SlowHello(at));
+                }
             }
         }
     }
@@ -154,7 +162,7 @@ impl World {
             }
             Timer::PeerGone => scenario.taint && !host.taint,
             Timer::Hello => {
-                let hello = agent.hello(false);
+                let hello = agent.hello();
                 let other = self.hosts[1 - at].agent.as_ref().and_then(|other| other.peer());
                 let stale = other.is_none_or(|known| {
                     known.disk != hello.disk
@@ -241,6 +249,7 @@ impl World {
             Move::Meet => self.meet(act),
             Move::Synced => self.synced(),
             Move::Flush(at) => self.hosts[at].unflushed = false,
+            Move::Stop(at) => self.off(at, true),
             Move::Mail(at) => {
                 if let Some(mail) = self.hosts[at].mail.take() {
                     act.queue.push_back((at, Event::Peer(mail)));
@@ -280,7 +289,12 @@ impl World {
                 self.left.delay -= 1;
                 self.give_up(at, id, true, act);
             }
+            Move::SlowHello(at) => {
+                self.left.delay -= 1;
+                act.queue.push_back((at, Event::Timer(Timer::Hello)));
+            }
             Move::Timer(at, timer) => {
+                act.swift = timer == Timer::Hello;
                 self.left.fence -= u8::from(timer == Timer::SelfFence);
                 act.queue.push_back((at, Event::Timer(timer)));
             }
@@ -331,6 +345,7 @@ impl World {
             Move::Replace(at) => {
                 self.left.replace -= 1;
                 self.swap_box(at, disk_id(0xc));
+                self.later = if at == 0 { Later::B } else { Later::A };
                 let host = &mut self.hosts[at];
                 host.md.consistent = false;
                 host.md.was_up_to_date = false;
@@ -347,6 +362,7 @@ impl World {
                 host.store = store;
                 host.md.consistent = true;
                 host.md.was_up_to_date = true;
+                // Only what the other, usable disk holds can still be kept.
                 host.data = 0;
             }
             Move::Operator(at, command) => {
@@ -378,7 +394,6 @@ impl World {
         host.md.primary = false;
         host.md.peer_outdated = false;
         host.flights.clear();
-        self.later = if at == 0 { Later::B } else { Later::A };
         // What only the removed disk held is gone with it; no protocol can keep it.
         self.acked &= self.hosts[1 - at].data;
     }
@@ -462,6 +477,7 @@ pub fn kind(the: &Move) -> &'static str {
         Move::Meet => "kernels meet",
         Move::Synced => "synchronised",
         Move::Flush(_) => "outdated flag reaches the disk",
+        Move::Stop(_) => "goes down in order",
         Move::Mail(_) => "agent message",
         Move::DropMail(_) => "agent message lost",
         Move::RepeatMail(_) => "agent message repeated",
@@ -477,6 +493,7 @@ pub fn kind(the: &Move) -> &'static str {
         Move::Timer(_, Timer::Reread) => "timer reread",
         Move::Timer(_, Timer::PeerGone) => "timer peer gone",
         Move::Timer(_, Timer::Hello) => "timer hello",
+        Move::SlowHello(_) => "timer hello, slow answer",
         Move::Boot(_) => "cold start",
         Move::Crash(_) => "crash",
         Move::AgentDies(_) => "agent dies",

@@ -55,6 +55,8 @@ pub struct Host {
     pub md: Meta,
     /// The orderly disconnect's "outdated" is not on disk yet.
     pub unflushed: bool,
+    /// Goes down in order as soon as its disk is written.
+    pub halting: bool,
     /// Writes on this disk.
     pub data: u8,
     /// Writes on this disk that a power cut drops.
@@ -174,6 +176,7 @@ impl World {
             kernel: Kernel { disk: Disk::Consistent, link: Link::Connecting, ..Kernel::DOWN },
             md,
             unflushed: false,
+            halting: false,
             data: 0,
             cached: 0,
             waiting: 0,
@@ -380,7 +383,7 @@ impl World {
 fn doomed(delay: &mut u8, flight: &mut Flight) {
     match delay.checked_sub(1) {
         Some(left) if matches!(flight.stage, Stage::Going(_, Query::Swap(_))) => *delay = left,
-        _ if flight.stage == Stage::Shot => {}
+        _ if !matches!(flight.stage, Stage::Going(..)) => {}
         _ => flight.stage = Stage::Lost,
     }
 }
@@ -417,7 +420,8 @@ fn flight_epochs(flight: &mut Flight, visit: &mut dyn FnMut(&mut Epoch)) {
 fn mail_ids(mail: &mut Message, visit: &mut dyn FnMut(&mut u64)) {
     match mail {
         Message::Hello(hello) => {
-            [&mut hello.prepared, &mut hello.stayed].into_iter().flatten().for_each(|id| visit(&mut id.0));
+            let ids = [&mut hello.prepared, &mut hello.stayed, &mut hello.asks, &mut hello.answers];
+            ids.into_iter().flatten().for_each(|id| visit(&mut id.0));
             hello.frozen.iter_mut().for_each(|id| visit(&mut id.0));
         }
         Message::Outdated { freeze } => visit(&mut freeze.0),
