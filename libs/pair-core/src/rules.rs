@@ -30,8 +30,8 @@ pub enum Broken {
     ConnectAtOnce,
     /// A promise of the peer counts for a later freeze too.
     PromiseForever,
-    /// A witness that forgot is told "paired" without asking the peer first.
-    AdoptAtOnce,
+    /// The record is widened to paired without asking the peer first.
+    PairAtOnce,
     /// A disk with data connects although the record names another.
     TrustStrangers,
     /// A slot is blessed when this node's trial passed, before the decision.

@@ -40,7 +40,12 @@ impl Node {
         if new.healthy() {
             self.met = true;
             self.diverged = false;
-            self.store(super::Durable { alone: false, ..self.durable }, out);
+            self.store(super::Durable { alone: false, enrolled: Some(self.me.disk), ..self.durable }, out);
+        }
+        self.check_own_disk(out);
+        if let (Plan::Leaving(id), Role::Primary) = (self.plan, new.role) {
+            self.plan = Plan::None;
+            self.stayed = Some(id);
         }
         if new.peer == Some(Role::Primary) && self.plan == Plan::Yielded {
             self.plan = Plan::None;
@@ -124,6 +129,7 @@ impl Node {
             && self.view.disk >= Disk::Consistent
             && self.durable.prepared.is_none()
             && self.promising.is_none()
+            && !self.stranger
             && self.plan == Plan::None
             && !self.diverged
             && self.question.is_none()
@@ -244,16 +250,21 @@ impl Node {
             return;
         }
         self.same_disk = false;
-        if self.leaver.is_some() || self.change.is_some() || self.pending.is_some() {
+        if !self.may_pair() {
             return;
         }
         match self.durable.record.map(|record| record.holder) {
             _ if self.unknown.is_some() => self.ask_consent(out),
-            Some(Holder::Solo { .. }) if self.owner() => self.ask(Purpose::Pair(peer.disk), out),
+            Some(Holder::Solo { .. }) if self.owner() => self.ask_consent(out),
             None | Some(Holder::Unknown) => self.ask(Purpose::Reread, out),
             // The other node pairs; or the owner's disk was replaced, and nothing automatic takes its record over.
             Some(Holder::Solo { .. } | Holder::Paired { .. }) => {}
         }
+    }
+
+    /// Healthy, and nothing is under way that the record must not be widened under.
+    pub(super) fn may_pair(&self) -> bool {
+        self.view.healthy() && self.leaver.is_none() && self.change.is_none() && self.pending.is_none()
     }
 
     /// A healthy pair without an active node.

@@ -48,6 +48,9 @@ pub struct Identity {
 pub struct Durable {
     /// The newest record it believes.
     pub record: Option<Record>,
+    /// The disk with which this node was current last. Another disk in this box is not this node's: it must come
+    /// empty.
+    pub enrolled: Option<DiskId>,
     /// The agreed policy.
     pub policy: Policy,
     /// A policy that may come to hold: until that is known this node claims nothing.
@@ -61,7 +64,7 @@ pub struct Durable {
 impl Durable {
     /// A node that remembers nothing yet.
     pub fn new(policy: Policy) -> Durable {
-        Durable { record: None, policy, prepared: None, committed: None, alone: false }
+        Durable { record: None, enrolled: None, policy, prepared: None, committed: None, alone: false }
     }
 }
 

@@ -18,7 +18,7 @@ impl Node {
 
     fn command(&mut self, command: Command, out: &mut Out) -> Result<(), Reason> {
         let active = self.view.role == Role::Primary;
-        let busy = self.plan != Plan::None || self.change.is_some();
+        let busy = self.question.is_some() || self.plan != Plan::None || self.change.is_some();
         if self.durable.prepared.is_some() {
             return Err(Reason::Barred);
         }

@@ -5,7 +5,7 @@ use crate::{
     effect::{Alarm, Effect},
     event::{QuestionId, RequestId},
     message::{Hello, Message, Mode},
-    record::Holder,
+    record::{DiskId, Holder},
     rules::Broken,
     view::{Disk, Link, Role},
 };
@@ -25,7 +25,8 @@ impl Node {
             }
             Message::Leave { id } => self.on_leave(id, out),
             Message::MayLeave { id } => {
-                if self.plan == Plan::Leaving(id) && self.view.connected() {
+                let free = self.view.role == Role::Secondary && self.question.is_none();
+                if self.plan == Plan::Leaving(id) && self.view.connected() && free {
                     self.plan = Plan::None;
                     out.push(Effect::Disconnect);
                     out.push(Effect::Halt);
@@ -34,7 +35,8 @@ impl Node {
             Message::YourTurn => {
                 let known = self.durable.policy.mode != Mode::Witness || self.paired();
                 let free = self.view.healthy() && self.view.peer == Some(Role::Secondary);
-                if known && free && self.view.role == Role::Secondary && self.durable.prepared.is_none() {
+                let idle = self.plan == Plan::None && self.durable.prepared.is_none();
+                if known && free && idle && self.view.role == Role::Secondary {
                     out.push(Effect::Promote { force: false });
                 }
             }
@@ -62,12 +64,12 @@ impl Node {
         }
         if hello.answers.is_some() && hello.answers == self.consent {
             self.consent = None;
-            let agreed = hello.healthy && self.view.healthy() && self.unknown.is_some();
-            if agreed && self.pending.is_none() {
-                self.ask(Purpose::Adopt(hello.disk), out);
+            self.tried |= !hello.healthy;
+            let wanted = self.unknown.is_some() || self.owner();
+            if hello.healthy && wanted && self.may_pair() {
+                self.widen(hello.disk, out);
             }
         }
-        self.check_strangers(hello, out);
         let cold = self.view.link == Link::StandAlone && !self.diverged && self.view.disk != Disk::Diskless;
         if cold && self.question.is_none() && !self.stranger {
             match hello.frozen {
@@ -97,31 +99,32 @@ impl Node {
         }
     }
 
-    /// The witness forgot. Before it is told anything the peer must say, after that, that it is connected too: this
-    /// kernel may not have noticed yet that the peer went on alone under the record that is forgotten now.
+    /// The record is to say paired. Before that the peer must say, after this question, that it is connected too:
+    /// this kernel may not have noticed yet that the peer is gone, that it came back with another disk, or that it
+    /// went on alone under a record that the witness has forgotten.
     pub(super) fn ask_consent(&mut self, out: &mut Out) {
-        if self.rules.lacks(Broken::AdoptAtOnce) {
-            if let Some(peer) = self.peer {
-                self.ask(Purpose::Adopt(peer.disk), out);
-            }
-        } else if self.consent.is_none() {
+        if let (true, Some(peer)) = (self.rules.lacks(Broken::PairAtOnce), self.peer) {
+            self.widen(peer.disk, out);
+        } else if self.consent.is_none() && out.fresh.is_some() {
             self.consent = out.fresh;
             self.ask_hello(out);
         }
     }
 
-    /// A disk that the record does not name for its side must come empty. A clone would look equal to DRBD while
-    /// its blocks are old, because generations do not change while a pair is connected.
-    fn check_strangers(&mut self, hello: Hello, out: &mut Out) {
-        let peers = self.durable.record.and_then(|record| record.holder.disk_of(!self.me.side));
-        let peers = peers.is_some_and(|disk| disk != hello.disk);
-        let mine = self.named_other(hello);
-        let full = self.view.disk > Disk::Inconsistent;
-        let stranger = (peers && hello.usable) || (mine && full);
-        if stranger && !self.stranger && !self.rules.lacks(Broken::TrustStrangers) {
+    fn widen(&mut self, disk: DiskId, out: &mut Out) {
+        let purpose = if self.unknown.is_some() { Purpose::Adopt(disk) } else { Purpose::Pair(disk) };
+        self.ask(purpose, out);
+    }
+
+    /// A disk that this node was never current with must come empty. A clone would look equal to DRBD while its
+    /// blocks are old, because generations do not change while a pair is connected.
+    pub(super) fn check_own_disk(&mut self, out: &mut Out) {
+        let known = self.durable.enrolled == Some(self.me.disk);
+        let strange = self.view.disk > Disk::Inconsistent && !known && !self.view.connected();
+        if strange && !self.stranger && !self.rules.lacks(Broken::TrustStrangers) {
             out.alarm(Alarm::StrangeDisk);
         }
-        self.stranger = stranger && !self.rules.lacks(Broken::TrustStrangers);
+        self.stranger = strange && !self.rules.lacks(Broken::TrustStrangers);
     }
 
     /// The newest record is believed from the peer too; another lineage only from a healthy peer that went into

@@ -24,7 +24,7 @@ pub struct Act<'a> {
 
 impl Act<'_> {
     pub fn new(scenario: &Scenario) -> Act<'_> {
-        Act { scenario, queue: VecDeque::new(), swift: false }
+        Act { scenario, queue: VecDeque::new(), swift: scenario.left.delay == 0 }
     }
 }
 

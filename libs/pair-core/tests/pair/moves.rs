@@ -291,10 +291,11 @@ impl World {
             }
             Move::SlowHello(at) => {
                 self.left.delay -= 1;
+                act.swift = false;
                 act.queue.push_back((at, Event::Timer(Timer::Hello)));
             }
             Move::Timer(at, timer) => {
-                act.swift = timer == Timer::Hello;
+                act.swift |= timer == Timer::Hello;
                 self.left.fence -= u8::from(timer == Timer::SelfFence);
                 act.queue.push_back((at, Event::Timer(timer)));
             }

@@ -106,9 +106,9 @@ fn commits_are_empty_flushes() {
 }
 
 #[test]
-fn a_forgetful_witness_is_told_at_once() {
+fn the_record_is_widened_without_the_peer() {
     let left = Left { crash: 1, restore: 1, ..BASE.left };
-    caught(without("a witness that forgot is told at once", Broken::AdoptAtOnce, left));
+    caught(without("the record is widened without the peer's word", Broken::PairAtOnce, left));
 }
 
 #[test]
