@@ -9,6 +9,7 @@
 //! - [`event`] in, [`effect`] out, [`message`] between the two agents.
 //! - [`handler`]: the answer to DRBD's `fence-peer`; also runs alone when the agent is dead.
 //! - [`node`]: the failover machine of one node.
+//! - [`update`]: the update machine of one node.
 //! - [`reason`]: why a node waits or refuses, in words.
 //! - [`rules`]: the switches that let a test break one rule at a time.
 pub mod effect;
@@ -19,4 +20,5 @@ pub mod node;
 pub mod reason;
 pub mod record;
 pub mod rules;
+pub mod update;
 pub mod view;

@@ -56,7 +56,8 @@ pub fn report(scenario: &Scenario, found: &Found) {
 
 #[test]
 fn probe() {
-    let env = |name: &str, or: u8| std::env::var(name).ok().and_then(|t| t.parse().ok()).unwrap_or(or);
+    let env =
+        |name: &str, or: u8| -> u8 { std::env::var(name).ok().and_then(|t| t.parse().ok()).unwrap_or(or) };
     let left = Left {
         crash: env("CRASH", 1),
         link: env("LINK", 1),
@@ -78,7 +79,7 @@ fn probe() {
         clients: env("CLIENTS", 0),
     };
     let scenario = Scenario { name: "probe", left, ..BASE };
-    let found = explore(scenario, Duration::from_secs(100));
+    let found = explore(scenario, Duration::from_secs(env("BOUND", 10) as u64 * 10));
     report(&scenario, &found);
     if let Some((law, moves)) = &found.broken {
         let pair = Pair { scenario };
