@@ -200,7 +200,7 @@ impl Node {
     }
 
     /// A lone active node whose record is not its own any more has no right to write.
-    fn check_own(&mut self, out: &mut Out) {
+    pub(super) fn check_own(&mut self, out: &mut Out) {
         let lost = self.durable.record.is_some_and(|record| match record.holder {
             Holder::Solo { .. } => !self.owner(),
             Holder::Paired { .. } | Holder::Unknown => false,

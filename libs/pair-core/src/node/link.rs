@@ -24,6 +24,10 @@ impl Node {
             self.leaver = None;
             self.promising = None;
             self.consent = None;
+            // Giving up for a freeze that is over would only cost a current copy.
+            if matches!(self.pending.map(|pending| pending.purpose), Some(Purpose::GiveAway(_))) {
+                self.pending = None;
+            }
             self.sworn &= !new.connected();
             if let Plan::Leaving(id) = self.plan {
                 self.stayed = Some(id);
@@ -122,10 +126,15 @@ impl Node {
         }
     }
 
-    /// Not active, not connected, with a usable disk, and nothing else under way.
+    /// Not active, without a current peer, with a usable disk, and nothing else under way.
     pub(super) fn stranded(&self) -> bool {
+        // Connected to a peer that cannot become active: its disk failed, or is being synchronised from here.
+        let leads = self.view.disk == Disk::UpToDate
+            && self.view.peer == Some(Role::Secondary)
+            && self.view.link != Link::SyncTarget
+            && !self.view.healthy();
         self.view.role == Role::Secondary
-            && !self.view.connected()
+            && (leads || !self.view.connected())
             && self.view.disk >= Disk::Consistent
             && self.durable.prepared.is_none()
             && self.promising.is_none()

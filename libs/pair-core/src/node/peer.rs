@@ -143,6 +143,10 @@ impl Node {
         if newer && (same || (both && self.view.healthy())) {
             self.believe(theirs, out);
         }
+        // A frozen node that hears from the owner itself need not wait for the witness to say so.
+        if same && theirs.epoch >= ours.epoch {
+            self.check_own(out);
+        }
     }
 
     /// The peer is a frozen Primary and this node has just started: whatever it held is worth less than the
@@ -175,7 +179,8 @@ impl Node {
     /// The peer wants to go down in order. Its orderly disconnect lets this kernel go on without a question, so
     /// the record must say so first.
     fn on_leave(&mut self, id: RequestId, out: &mut Out) {
-        if !self.view.healthy() || self.change.is_some() || self.plan != Plan::None {
+        let withdrawn = self.peer.is_some_and(|peer| peer.stayed == Some(id));
+        if withdrawn || !self.view.healthy() || self.change.is_some() || self.plan != Plan::None {
             return;
         }
         if self.durable.policy.mode == Mode::Witness && !self.rules.lacks(Broken::LeaveWithoutClaim) {

@@ -161,7 +161,8 @@ impl World {
             }
             Effect::Answer { id, code } => self.answer(at, id, code, act),
             Effect::Promote { force } => self.promote(at, force, act),
-            Effect::Demote if !host.ready => {
+            // It waits for I/O that is under way, which a dead link holds up.
+            Effect::Demote if !host.ready && host.waiting == 0 => {
                 host.kernel.role = Role::Secondary;
                 if self.live() {
                     self.hosts[1 - at].kernel.peer = Some(Role::Secondary);

@@ -2,6 +2,7 @@
 //!
 //! `cargo test --release -p pair-core --test pair -- --nocapture`
 mod act;
+mod calm;
 mod diagram;
 mod drbd;
 mod laws;

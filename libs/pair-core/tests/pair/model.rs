@@ -2,19 +2,28 @@
 
 use crate::{
     act::Act,
+    calm::Good,
     laws,
     moves::Move,
     world::{Scenario, World},
 };
 use stateright::{Checker, HasDiscoveries, Model, Property};
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 #[derive(Clone)]
 pub struct Pair {
     pub scenario: Scenario,
+    pub good: Arc<Good>,
 }
 
 impl Pair {
+    pub fn new(scenario: Scenario) -> Pair {
+        Pair { scenario, good: Arc::default() }
+    }
+
     pub fn step(&self, world: &World, the: Move) -> World {
         let mut next = world.clone();
         let mut act = Act::new(&self.scenario);
@@ -58,6 +67,13 @@ impl Model for Pair {
             law!(laws::PAIRED),
             law!(laws::BOTH),
             law!(laws::SETTLES),
+            Property::<Pair>::always(laws::RECOVERS, |pair: &Pair, world: &World| {
+                !pair.scenario.alive || world.recovers(&pair.scenario, None, &pair.good)
+            }),
+            Property::<Pair>::always(laws::SURVIVES, |pair: &Pair, world: &World| {
+                let stands = |at| !world.current(at) || world.recovers(&pair.scenario, Some(at), &pair.good);
+                !pair.scenario.alive || (stands(0) && stands(1))
+            }),
         ]
     }
 }
@@ -77,7 +93,7 @@ pub struct Found {
 #[allow(clippy::disallowed_methods, reason = "a test measures itself")]
 pub fn explore(scenario: Scenario, bound: Duration) -> Found {
     let begun = Instant::now();
-    let checker = Pair { scenario }
+    let checker = Pair::new(scenario)
         .checker()
         .threads(2)
         .finish_when(HasDiscoveries::Any)

@@ -170,6 +170,8 @@ impl World {
                         || known.clients != hello.clients
                         || known.lineage != hello.record.map(|record| record.lineage)
                 });
+                let behind = self.hosts[1 - at].agent.as_ref().and_then(|other| other.durable().record);
+                let stale = stale || behind.zip(hello.record).is_some_and(|(b, h)| b.epoch < h.epoch);
                 let asks = host.kernel.link == Link::StandAlone || hello.prepared.is_some() || stale;
                 asks && self.reachable(1 - at) && host.mail.is_none() && self.hosts[1 - at].mail.is_none()
             }

@@ -37,6 +37,7 @@ pub const BASE: Scenario = Scenario {
         promote: 0,
         clients: 0,
     },
+    alive: false,
     twist: Twist::None,
 };
 
@@ -78,11 +79,11 @@ fn probe() {
         promote: env("PROMOTE", 0),
         clients: env("CLIENTS", 0),
     };
-    let scenario = Scenario { name: "probe", left, ..BASE };
+    let scenario = Scenario { name: "probe", left, alive: env("ALIVE", 0) > 0, ..BASE };
     let found = explore(scenario, Duration::from_secs(env("BOUND", 10) as u64 * 10));
     report(&scenario, &found);
     if let Some((law, moves)) = &found.broken {
-        let pair = Pair { scenario };
+        let pair = Pair::new(scenario);
         println!("{law}\n{}", draw(&pair, moves));
     }
     for ((kind, name), n) in table::total() {

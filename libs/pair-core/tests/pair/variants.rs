@@ -16,12 +16,12 @@ fn caught(broken: Scenario) {
     let whole = Scenario { rules: Rules::default(), twist: Twist::None, ..broken };
     let found = explore(broken, BOUND);
     let (law, moves) = found.broken.as_ref().expect("the broken variant is caught");
-    println!("\n{}: {law}\n{}", broken.name, draw(&Pair { scenario: broken }, moves));
+    println!("\n{}: {law}\n{}", broken.name, draw(&Pair::new(broken), moves));
     report(&broken, &found);
     let control = explore(whole, BOUND);
     report(&Scenario { name: "  the same with all rules", ..whole }, &control);
     if let Some((law, moves)) = &control.broken {
-        println!("{law}\n{}", draw(&Pair { scenario: whole }, moves));
+        println!("{law}\n{}", draw(&Pair::new(whole), moves));
     }
     assert!(control.complete && control.broken.is_none(), "all rules hold within the same bounds");
 }

@@ -122,6 +122,8 @@ pub struct Scenario {
     /// Taints are modelled.
     pub taint: bool,
     pub left: Left,
+    /// Liveness is judged too.
+    pub alive: bool,
     pub twist: Twist,
 }
 
