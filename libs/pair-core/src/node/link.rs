@@ -211,7 +211,7 @@ impl Node {
             || self.tried
             || self.consent.is_some()
             || self.change.is_some()
-            || !matches!(self.plan, Plan::None | Plan::HandOver)
+            || self.plan != Plan::None
             || (view.link == Link::StandAlone && self.peer.is_some() && !self.diverged)
             || (self.plan == Plan::None && self.may_take_over());
         if needed {

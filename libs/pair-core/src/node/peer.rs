@@ -59,6 +59,15 @@ impl Node {
             lineage: hello.record.map(|record| record.lineage),
             ahead: hello.record.map(|record| record.epoch).filter(|epoch| *epoch > self.epoch()),
         });
+        // The peer writes alone, so it was granted, under whatever record: this node cannot be any more.
+        let granted = hello.role == Role::Primary && hello.frozen.is_none() && !hello.connected;
+        if granted && self.view.role == Role::Primary && self.view.frozen && !self.view.connected() {
+            out.alarm(Alarm::Superseded);
+            self.reset(out);
+        }
+        if self.gone {
+            return;
+        }
         if let Some(id) = hello.prepared {
             self.settle_change(id, out);
         }

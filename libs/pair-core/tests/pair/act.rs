@@ -65,6 +65,7 @@ impl World {
 
     /// A view that an agent does not know yet.
     fn changed(&mut self) -> Option<(usize, View, View)> {
+        self.catch_up();
         (0..2).find_map(|at| {
             self.follow(at);
             let host = &self.hosts[at];
@@ -72,6 +73,26 @@ impl World {
             let new = host.kernel.view();
             (old != new).then_some((at, old, new))
         })
+    }
+
+    /// What was held up on a connection that turned out to be alive arrives: states and writes.
+    fn catch_up(&mut self) {
+        if !self.live() {
+            return;
+        }
+        for at in 0..2 {
+            let other = self.hosts[1 - at].kernel;
+            self.hosts[at].kernel.peer = Some(other.role);
+            if self.hosts[at].kernel.link == Link::Connected {
+                self.hosts[at].kernel.peer_disk = other.disk;
+            }
+            let waiting = self.hosts[at].waiting;
+            if waiting != 0 {
+                self.hosts[1 - at].data |= waiting;
+                self.hosts[at].waiting = 0;
+                self.acked |= waiting;
+            }
+        }
     }
 
     /// Kernel state that follows from itself: metadata, generations, the reset's victims.
