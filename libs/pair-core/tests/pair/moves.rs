@@ -376,6 +376,9 @@ impl World {
                     Command::Promote => {
                         self.left.promote -= 1;
                         self.hosts[1 - at].scrapped = true;
+                        // What only the other disk holds is given up by the operator's word.
+                        self.acked &= self.hosts[at].data;
+                        self.later = Later::Same;
                     }
                 }
                 act.queue.push_back((at, Event::Operator(command)));
