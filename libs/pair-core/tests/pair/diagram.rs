@@ -2,7 +2,8 @@
 
 use crate::{
     model::Pair,
-    moves::{Move, kind},
+    moves::Move,
+    names::kind,
     world::{Power, Stage, World},
 };
 use pair_core::view::{Link, Role};

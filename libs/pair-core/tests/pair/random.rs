@@ -1,0 +1,101 @@
+//! Long random schedules over the same world: deeper than any exhaustive run, without its promise.
+//!
+//! `PROPTEST_CASES=100000` for a soak. What once failed is replayed first, from `random.regressions`.
+
+use crate::{
+    act::Act,
+    calm::Good,
+    diagram::draw,
+    model::Pair,
+    scenarios::BASE,
+    world::{Left, Scenario, World},
+};
+use pair_core::message::Mode;
+use proptest::{
+    prelude::*,
+    test_runner::{Config, FileFailurePersistence},
+};
+
+const MANY: Left = Left {
+    crash: 40,
+    link: 60,
+    outage: 20,
+    sleep: 20,
+    write: 200,
+    loss: 40,
+    delay: 40,
+    fence: 10,
+    agent: 5,
+    disk: 3,
+    switchover: 10,
+    leave: 10,
+    clients: 5,
+    ..BASE.left
+};
+
+fn run(scenario: Scenario, dice: &[u16], judge_end: bool) -> Result<(), TestCaseError> {
+    let mut world = World::formed(&scenario);
+    let mut path = Vec::new();
+    for die in dice {
+        let moves = world.moves(&scenario);
+        let Some(the) = moves.get(usize::from(*die) % moves.len().max(1)) else { break };
+        path.push(*the);
+        world.act(*the, &mut Act::new(&scenario));
+        if let Some(law) = world.breaks(&scenario) {
+            let text = draw(&Pair::new(scenario), &path);
+            return Err(TestCaseError::fail(format!("{law}\n{text}")));
+        }
+    }
+    if judge_end {
+        let calm = Scenario { left: Left::default(), ..scenario };
+        if !world.recovers(&calm, None, &Good::default()) {
+            let text = draw(&Pair::new(scenario), &path);
+            return Err(TestCaseError::fail(format!("does not recover\n{text}")));
+        }
+    }
+    Ok(())
+}
+
+fn config() -> Config {
+    Config {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/pair/random.regressions"))),
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_long_life_with_a_witness(dice in prop::collection::vec(any::<u16>(), 50..600)) {
+        run(Scenario { left: MANY, ..BASE }, &dice, true)?;
+    }
+
+    #[test]
+    fn a_long_life_with_late_answers(dice in prop::collection::vec(any::<u16>(), 50..600)) {
+        run(Scenario { left: MANY, late: true, ..BASE }, &dice, true)?;
+    }
+
+    #[test]
+    fn a_long_life_with_changes_of_witness(dice in prop::collection::vec(any::<u16>(), 50..600)) {
+        let left = Left { policy: 6, disk: 0, ..MANY };
+        run(Scenario { left, next: (Mode::Witness, 1), ..BASE }, &dice, false)?;
+    }
+
+    #[test]
+    fn a_long_life_with_a_restored_witness(dice in prop::collection::vec(any::<u16>(), 50..600)) {
+        run(Scenario { left: Left { restore: 1, disk: 0, ..MANY }, ..BASE }, &dice, false)?;
+    }
+
+    #[test]
+    fn a_long_life_by_fencing(dice in prop::collection::vec(any::<u16>(), 50..600)) {
+        let left = Left { disk: 0, agent: 0, ..MANY };
+        run(Scenario { left, mode: Mode::Fence, power: true, ..BASE }, &dice, false)?;
+    }
+
+    #[test]
+    fn a_long_life_by_hand(dice in prop::collection::vec(any::<u16>(), 50..600)) {
+        run(Scenario { left: Left { disk: 0, ..MANY }, mode: Mode::Manual, ..BASE }, &dice, false)?;
+    }
+}
