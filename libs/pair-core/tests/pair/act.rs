@@ -117,7 +117,9 @@ impl World {
             return;
         };
         table::event(&event);
+        let before = agent.reason();
         let effects = agent.on(event, fresh);
+        crate::picture::edge(before, &event, agent.reason());
         for effect in effects {
             table::effect(&effect);
             self.effect(at, effect, act);

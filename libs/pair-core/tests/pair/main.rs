@@ -11,6 +11,7 @@ mod laws;
 mod model;
 mod moves;
 mod names;
+mod picture;
 mod random;
 mod scenarios;
 mod table;

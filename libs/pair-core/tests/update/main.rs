@@ -1,6 +1,7 @@
 //! A pair that updates, with boot loaders that count tries: exhaustive within stated bounds.
 //!
 //! `cargo test --release -p pair-core --test update -- --nocapture`
+mod picture;
 mod world;
 
 use pair_core::{
