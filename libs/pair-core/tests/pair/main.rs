@@ -5,6 +5,7 @@ mod act;
 mod calm;
 mod diagram;
 mod drbd;
+mod flight;
 mod happen;
 mod kernel;
 mod laws;

@@ -10,7 +10,10 @@ use crate::{
     scenarios::BASE,
     world::{Left, Scenario, World},
 };
-use pair_core::message::Mode;
+use pair_core::{
+    message::Mode,
+    rules::{Broken, Rules},
+};
 use proptest::{
     prelude::*,
     test_runner::{Config, FileFailurePersistence},
@@ -61,6 +64,28 @@ fn config() -> Config {
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/pair/random.regressions"))),
         max_shrink_iters: 20_000,
         ..Config::default()
+    }
+}
+
+/// The schedules are wild enough to find what the exhaustive runs find.
+#[test]
+fn a_broken_rule_does_not_live_long() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed >> 20) as u16
+    };
+    for rule in
+        [Broken::HandlerAnswers5, Broken::ClaimWithoutCompare, Broken::ConnectAtOnce, Broken::PairAtOnce]
+    {
+        let scenario = Scenario { left: MANY, rules: Rules::without(rule), ..BASE };
+        let found = (0..400).any(|_| {
+            let dice: Vec<u16> = (0..400).map(|_| next()).collect();
+            run(scenario, &dice, false).is_err()
+        });
+        assert!(found, "{rule:?} was not found");
     }
 }
 
