@@ -60,7 +60,11 @@ pub(crate) struct Pending {
 impl Node {
     /// Sends the request that `purpose` needs; a read first where no record is known.
     pub(super) fn ask(&mut self, purpose: Purpose, out: &mut Out) {
-        let Some(id) = out.fresh.take() else { return };
+        // One request per event: the next try is the retry timer's.
+        let Some(id) = out.fresh.take() else {
+            self.tried = true;
+            return;
+        };
         self.pending = Some(Pending { id, purpose });
         if purpose == Purpose::Power {
             out.push(Effect::PowerOff { request: id });

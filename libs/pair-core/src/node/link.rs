@@ -236,11 +236,10 @@ impl Node {
             self.service = service;
             out.push(Effect::Service(service));
         }
-        if self.plan == Plan::HandOver
-            && !self.ready
-            && self.view.role == Role::Primary
-            && self.view.healthy()
-        {
+        let idle = self.plan == Plan::HandOver && !self.ready && !self.tried;
+        if idle && self.view.role == Role::Primary && self.view.healthy() {
+            self.tried = true;
+            self.arm(Timer::Retry, out);
             out.push(Effect::Demote);
         }
     }
@@ -291,6 +290,7 @@ impl Node {
         if let (Some(peer), Plan::None) = (self.peer, self.plan) {
             let moves = self.view.role == Role::Primary && !self.clients && peer.clients;
             if moves && self.may_hand_over() {
+                self.tried = false;
                 self.plan = Plan::HandOver;
             }
         }

@@ -28,7 +28,10 @@ impl Node {
         match command {
             Command::Switchover if !active => return Err(Reason::NotActive),
             Command::Switchover if !self.may_hand_over() => return Err(Reason::NotPaired),
-            Command::Switchover => self.plan = Plan::HandOver,
+            Command::Switchover => {
+                self.tried = false;
+                self.plan = Plan::HandOver;
+            }
             Command::Leave if active => return Err(Reason::IsActive),
             // Without a peer there is nothing to ask.
             Command::Leave if !self.view.connected() => out.push(Effect::Halt),

@@ -114,7 +114,8 @@ impl Node {
     pub(super) fn ask_consent(&mut self, out: &mut Out) {
         if let (true, Some(peer)) = (self.rules.lacks(Broken::PairAtOnce), self.peer) {
             self.widen(peer.disk, out);
-        } else if self.consent.is_none() && out.fresh.is_some() {
+        } else if self.consent.is_none() {
+            self.tried |= out.fresh.is_none();
             self.consent = out.fresh;
             self.ask_hello(out);
         }

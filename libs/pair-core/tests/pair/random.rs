@@ -11,6 +11,7 @@ use crate::{
     world::{Left, Scenario, World},
 };
 use pair_core::{
+    event::{Answer, Event, Power, RequestId},
     message::Mode,
     rules::{Broken, Rules},
 };
@@ -36,6 +37,24 @@ const MANY: Left = Left {
     ..BASE.left
 };
 
+/// The model drops answers that nobody waits for. That is right only if they change nothing.
+fn strangers_change_nothing(world: &World) -> Result<(), TestCaseError> {
+    let request = RequestId(u64::MAX);
+    for agent in world.hosts.iter().filter_map(|host| host.agent.as_ref()) {
+        for event in [
+            Event::Witness { request, answer: Answer::Won(world.witnesses[0].record) },
+            Event::Witness { request, answer: Answer::Silence },
+            Event::Power { request, power: Power::Off },
+        ] {
+            let mut after = agent.clone();
+            let effects = after.on(event, RequestId(u64::MAX - 1));
+            prop_assert!(effects.is_empty(), "{event:?} caused {effects:?}");
+            prop_assert_eq!(&after, agent);
+        }
+    }
+    Ok(())
+}
+
 fn run(scenario: Scenario, dice: &[u16], judge_end: bool) -> Result<(), TestCaseError> {
     let mut world = World::formed(&scenario);
     let mut path = Vec::new();
@@ -47,6 +66,7 @@ fn run(scenario: Scenario, dice: &[u16], judge_end: bool) -> Result<(), TestCase
         let Some(the) = moves.get(usize::from(*die / 6) % moves.len().max(1)) else { break };
         path.push(*the);
         world.act(*the, &mut Act::new(&scenario));
+        strangers_change_nothing(&world)?;
         if let Some(law) = world.breaks(&scenario) {
             let text = draw(&Pair::new(scenario), &path);
             return Err(TestCaseError::fail(format!("{law}\n{text}")));
