@@ -1,0 +1,287 @@
+//! Events into the agents, effects out of them, and what the kernel does about it.
+
+use crate::{
+    drbd::{Kernel, Why},
+    table,
+    world::{Flight, Power, Scenario, Stage, Twist, World},
+};
+use pair_core::{
+    effect::Effect,
+    event::{Answer, Asked, Event, Power as PowerAnswer, RequestId},
+    handler::{Handler, Step},
+    message::{Message, WitnessId},
+    view::{Disk, Link, Role, View},
+};
+use std::collections::VecDeque;
+
+/// The context of one step.
+pub struct Act<'a> {
+    pub scenario: &'a Scenario,
+    pub queue: VecDeque<(usize, Event)>,
+    /// Hellos are exchanged within the move instead of travelling.
+    pub swift: bool,
+}
+
+impl Act<'_> {
+    pub fn new(scenario: &Scenario) -> Act<'_> {
+        Act { scenario, queue: VecDeque::new(), swift: scenario.left.delay == 0 }
+    }
+}
+
+impl World {
+    /// The first events of both agents.
+    pub fn begin(&mut self, scenario: &Scenario) {
+        let mut act = Act::new(scenario);
+        self.pump(&mut act);
+        self.meet(&mut act);
+        self.pump(&mut act);
+        self.hosts[0].kernel.role = Role::Primary;
+        self.hosts[1].kernel.peer = Some(Role::Primary);
+        self.pump(&mut act);
+        for at in 0..2 {
+            // Both agents have met before the model begins.
+            let hello = self.hosts[at].agent.as_ref().map(|agent| agent.hello());
+            if let Some(hello) = hello {
+                let event = Event::Peer(Message::Hello(hello));
+                act.queue.push_back((1 - at, event));
+            }
+            self.pump(&mut act);
+        }
+        self.normalise(scenario.late);
+    }
+
+    /// Delivers what is due until nothing is: queued events, and DRBD events where a view is not the agent's.
+    pub fn pump(&mut self, act: &mut Act) {
+        for _ in 0..64 {
+            if let Some((at, old, new)) = self.changed() {
+                self.event(at, Event::Drbd { old, new }, act);
+                continue;
+            }
+            let Some((at, event)) = act.queue.pop_front() else { return };
+            self.event(at, event, act);
+        }
+        self.broken = Some("the agents settle");
+    }
+
+    /// A view that an agent does not know yet.
+    fn changed(&mut self) -> Option<(usize, View, View)> {
+        self.catch_up();
+        (0..2).find_map(|at| {
+            self.follow(at);
+            let host = &self.hosts[at];
+            let old = host.agent.as_ref().filter(|_| host.power == Power::On)?.view();
+            let new = host.kernel.view();
+            (old != new).then_some((at, old, new))
+        })
+    }
+
+    /// What was held up on a connection that turned out to be alive arrives: states and writes.
+    fn catch_up(&mut self) {
+        if !self.live() {
+            return;
+        }
+        for at in 0..2 {
+            let other = self.hosts[1 - at].kernel;
+            self.hosts[at].kernel.peer = Some(other.role);
+            if self.hosts[at].kernel.link == Link::Connected {
+                self.hosts[at].kernel.peer_disk = other.disk;
+            }
+            let waiting = self.hosts[at].waiting;
+            if waiting != 0 {
+                self.hosts[1 - at].data |= waiting;
+                self.hosts[at].waiting = 0;
+                self.acked |= waiting;
+            }
+        }
+    }
+
+    /// Kernel state that follows from itself: metadata, generations, the reset's victims.
+    fn follow(&mut self, at: usize) {
+        if self.alone(at) {
+            self.later = self.later.bump(at);
+        }
+        let unflushed = self.hosts[at].unflushed;
+        let host = &mut self.hosts[at];
+        if host.power != Power::Off && !unflushed {
+            host.md = host.kernel.meta(host.md);
+        }
+    }
+
+    pub fn event(&mut self, at: usize, event: Event, act: &mut Act) {
+        let fresh = self.fresh();
+        if self.hosts[at].power != Power::On {
+            return;
+        }
+        let Some(agent) = &mut self.hosts[at].agent else {
+            self.lone_question(at, event, fresh, act);
+            return;
+        };
+        table::event(&event);
+        let before = agent.reason();
+        let effects = agent.on(event, fresh);
+        crate::picture::edge(before, &event, agent.reason());
+        for effect in effects {
+            table::effect(&effect);
+            self.effect(at, effect, act);
+        }
+    }
+
+    /// The agent is dead: the handler works without it.
+    fn lone_question(&mut self, at: usize, event: Event, fresh: RequestId, act: &mut Act) {
+        let host = &mut self.hosts[at];
+        let Some(mut facts) = host.facts else { return };
+        facts.disk = host.kernel.disk;
+        facts.role = host.kernel.role;
+        let step = match event {
+            Event::Question { asked: Asked::FencePeer, .. } => {
+                // The handler writes keepalived's FAULT by itself.
+                if host.kernel.role == Role::Primary {
+                    host.address = false;
+                }
+                let (handler, step) = Handler::start(&facts, act.scenario.rules, fresh);
+                host.lone = Some(handler);
+                Some(step)
+            }
+            Event::Witness { request, answer } => host
+                .lone
+                .as_mut()
+                .and_then(|lone| lone.witness(&facts, act.scenario.rules, request, answer, fresh)),
+            _ => None,
+        };
+        let (Some(step), Some(lone)) = (step, host.lone) else { return };
+        let id = lone.request();
+        match step {
+            Step::Ask(query) => {
+                self.send(at, Flight { id, stage: Stage::Going(WitnessId(0), query), orphan: false })
+            }
+            Step::PowerOff => self.send(at, Flight { id, stage: Stage::Shot, orphan: false }),
+            Step::Exit(code) => {
+                host.lone = None;
+                table::count("lone handler", table::code(code));
+                if let Some(question) = self.hosts[at].kernel.question {
+                    self.answer(at, question.id, code, act);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, at: usize, flight: Flight) {
+        self.hosts[at].flights.push(flight);
+    }
+
+    fn effect(&mut self, at: usize, effect: Effect, act: &mut Act) {
+        let host = &mut self.hosts[at];
+        if host.power != Power::On {
+            return;
+        }
+        match effect {
+            Effect::Store(durable) => host.store = durable,
+            Effect::Ask { request: id, witness, query } => {
+                self.send(at, Flight { id, stage: Stage::Going(witness, query), orphan: false });
+            }
+            Effect::PowerOff { request: id } => {
+                self.send(at, Flight { id, stage: Stage::Shot, orphan: false });
+            }
+            Effect::Answer { id, code } => self.answer(at, id, code, act),
+            Effect::Promote { force } => self.promote(at, force, act),
+            // It waits for I/O that is under way, which a dead link holds up.
+            Effect::Demote if !host.ready && host.waiting == 0 => {
+                host.kernel.role = Role::Secondary;
+                if self.live() {
+                    self.hosts[1 - at].kernel.peer = Some(Role::Secondary);
+                }
+            }
+            Effect::Connect if host.kernel.link == Link::StandAlone => host.kernel.link = Link::Connecting,
+            Effect::Disconnect => self.disconnect(at),
+            Effect::AskAgain => {
+                if host.kernel.frozen && host.kernel.link < Link::Connected && host.kernel.question.is_none()
+                {
+                    host.kernel.link = Link::Connecting;
+                    self.question(at, Why::Lost, act);
+                }
+            }
+            Effect::Outdate => {
+                let alone = host.kernel.link < Link::Connected && host.kernel.role == Role::Secondary;
+                if alone && host.kernel.disk > Disk::Outdated {
+                    host.kernel.disk = Disk::Outdated;
+                }
+            }
+            Effect::Service(on) => {
+                if host.ready != on {
+                    host.ready = on;
+                    act.queue.push_back((at, Event::Service(on)));
+                }
+            }
+            Effect::VirtualIp(on) => host.address = on,
+            Effect::Tell(message) => {
+                let hello = matches!(message, Message::Hello(_));
+                if act.swift && hello && self.wire && self.hosts[1 - at].power == Power::On {
+                    act.queue.push_back((1 - at, Event::Peer(message)));
+                } else if self.reachable(1 - at) {
+                    self.hosts[1 - at].mail = Some(message);
+                }
+            }
+            Effect::Reset => self.off(at, false),
+            Effect::Halt => host.halting = true,
+            Effect::Taint(on) => host.taint = on,
+            Effect::PowerOn
+            | Effect::Connect
+            | Effect::Demote
+            | Effect::Arm(_)
+            | Effect::Disarm(_)
+            | Effect::Alarm(_)
+            | Effect::Refuse(_) => {}
+        }
+    }
+
+    /// Power goes, or a reset: everything volatile is lost.
+    pub fn off(&mut self, at: usize, orderly: bool) {
+        let host = &mut self.hosts[at];
+        if orderly {
+            host.md = host.kernel.meta(host.md);
+        }
+        host.power = Power::Off;
+        host.agent = None;
+        host.lone = None;
+        host.facts = None;
+        host.kernel = Kernel::DOWN;
+        host.unflushed = false;
+        host.halting = false;
+        host.data &= !host.cached;
+        host.cached = 0;
+        host.waiting = 0;
+        host.ready = false;
+        host.address = false;
+        host.taint = false;
+        host.mail = None;
+    }
+
+    /// The datastore commits one transaction.
+    pub fn write(&mut self, at: usize, scenario: &Scenario) {
+        let used = self.acked | self.hosts[0].data | self.hosts[1].data;
+        let bit = 1 << used.trailing_ones();
+        self.hosts[at].data |= bit;
+        if self.live() {
+            self.hosts[1 - at].data |= bit;
+            if scenario.twist == Twist::EmptyFlush {
+                self.hosts[1 - at].cached |= bit;
+            }
+            self.acked |= bit;
+        } else if self.hosts[at].kernel.link >= Link::Connected {
+            self.hosts[at].waiting |= bit;
+        } else {
+            self.acked |= bit;
+        }
+    }
+
+    /// Delivers an answer to whoever waits for it.
+    pub fn answered(&mut self, at: usize, id: RequestId, answer: Answer, act: &mut Act) {
+        table::answer(&answer);
+        act.queue.push_back((at, Event::Witness { request: id, answer }));
+    }
+
+    /// A power device has done its work.
+    pub fn shot(&mut self, at: usize, id: RequestId, power: PowerAnswer, act: &mut Act) {
+        act.queue.push_back((at, Event::Power { request: id, power }));
+    }
+}
