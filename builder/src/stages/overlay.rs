@@ -164,10 +164,9 @@ pub(super) fn append(
     header.set_gid(0);
     header.set_mtime(epoch);
     header.set_size(bytes.len() as u64);
-    let name = format!("./{name}");
     match target {
-        Some(target) => archive.append_link(&mut header, &name, target)?,
-        None => archive.append_data(&mut header, &name, bytes)?,
+        Some(target) => archive.append_link(&mut header, name, target)?,
+        None => archive.append_data(&mut header, name, bytes)?,
     }
     Ok(())
 }
@@ -275,8 +274,8 @@ mod tests {
                 header.mode().expect("mode"),
             ));
         }
-        assert!(seen.contains(&("./usr/lib/edgepair/node-init".to_owned(), 0o755)), "{seen:?}");
-        assert!(seen.contains(&("./usr/lib/systemd/system/mine.service".to_owned(), 0o644)), "{seen:?}");
+        assert!(seen.contains(&("usr/lib/edgepair/node-init".to_owned(), 0o755)), "{seen:?}");
+        assert!(seen.contains(&("usr/lib/systemd/system/mine.service".to_owned(), 0o644)), "{seen:?}");
         assert!(
             seen.iter().any(|(name, _)| name.ends_with("multi-user.target.wants/mine.service")),
             "{seen:?}"
