@@ -101,6 +101,11 @@ impl Drop for Running<'_> {
 /// What the last words of a failed program usually mean, and what to do.
 pub fn hint(tail: &str) -> Option<&'static str> {
     let table: [(&[&str], &str); 8] = [
+        // First: a full disk makes everything else fail too, signatures included.
+        (
+            &["No space left on device"],
+            "the disk is full: free space, or set EDGEPAIR_CACHE to a folder with 10 GB free; `edgepair cache prune` removes old results",
+        ),
         (
             &["Unable to locate package", "has no installation candidate"],
             "the suite does not have that package: correct its name in the definition, or add the archive area it is in to `components`",
@@ -121,15 +126,12 @@ pub fn hint(tail: &str) -> Option<&'static str> {
                 "Could not resolve",
                 "Connection refused",
                 "Could not connect",
+                "Unable to connect",
                 "Network is unreachable",
                 "Connection timed out",
                 "Temporary failure resolving",
             ],
             "the package mirror cannot be reached: check the network, or set `mirrors` in the definition to one that can",
-        ),
-        (
-            &["No space left on device"],
-            "the disk is full: free space, or set EDGEPAIR_CACHE to a folder with 10 GB free; `edgepair cache prune` removes old results",
         ),
         (
             &[
