@@ -15,8 +15,6 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // A reader that goes away (`edgepair … | head`) ends the program quietly, as it does other programs.
-    let _ = nix::sys::signal::sigprocmask(nix::sys::signal::SigmaskHow::SIG_UNBLOCK, None, None);
     let cli = cli::Cli::parse();
     match commands::run(cli.command) {
         Ok(code) => code,

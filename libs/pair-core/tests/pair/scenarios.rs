@@ -166,7 +166,7 @@ fn the_pair_keeps_its_laws() {
 
 /// Any bound, by environment: `CRASH=2 LINK=2 OUTAGE=1 SLEEP=1 WRITE=3 BOUND=90 …` (BOUND in tens of seconds).
 #[test]
-#[ignore = "for soak and for looking around"]
+#[ignore = "soak: its bounds come from the environment (docs/protocol.md) and take minutes to hours; the bounded runs above always run"]
 fn probe() {
     let env =
         |name: &str, or: u8| -> u8 { std::env::var(name).ok().and_then(|t| t.parse().ok()).unwrap_or(or) };
