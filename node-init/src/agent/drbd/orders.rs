@@ -1,0 +1,92 @@
+//! What the pair core asks of DRBD, as calls of `drbdadm`.
+
+use edgepair_host_io::{CommandError, Invocation, Runner};
+use edgepair_render::names::DRBD_RESOURCE;
+
+/// One order. Orders are carried out one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Become Primary; `force` only by an operator's word.
+    Promote {
+        /// `--force`.
+        force: bool,
+    },
+    /// Become Secondary.
+    Demote,
+    /// Connect.
+    Connect,
+    /// Disconnect in order.
+    Disconnect,
+    /// Have the kernel call its fence handler again.
+    AskAgain,
+    /// Note durably that this disk is old.
+    Outdate,
+    /// Both disks are new and equal: skip the first synchronisation.
+    SkipSync,
+}
+
+impl Order {
+    /// The calls, in order.
+    #[must_use]
+    pub fn calls(self) -> Vec<Invocation> {
+        let drbdadm = |arguments: &[&str]| {
+            Invocation::new("drbdadm").args(arguments.iter().copied()).arg(DRBD_RESOURCE)
+        };
+        match self {
+            Self::Promote { force: false } => vec![drbdadm(&["primary"])],
+            Self::Promote { force: true } => vec![drbdadm(&["primary", "--force"])],
+            Self::Demote => vec![drbdadm(&["secondary"])],
+            Self::Connect => vec![drbdadm(&["connect"])],
+            Self::Disconnect => vec![drbdadm(&["disconnect"])],
+            // A frozen Primary: the receiver's clean-up of the connection asks the handler, each time
+            // (drbd_receiver.c, conn_disconnect).
+            Self::AskAgain => vec![drbdadm(&["disconnect"]), drbdadm(&["connect"])],
+            // The kernel answers `outdate` before its metadata is written (the write is queued to its worker). Without
+            // the disk attached drbdadm writes the flag itself and waits for the disk; attached again, the kernel
+            // has it from there.
+            Self::Outdate => {
+                vec![drbdadm(&["outdate"]), drbdadm(&["detach"]), drbdadm(&["outdate"]), drbdadm(&["attach"])]
+            }
+            Self::SkipSync => {
+                let volume = format!("{DRBD_RESOURCE}/0");
+                vec![Invocation::new("drbdadm").args(["new-current-uuid", "--clear-bitmap"]).arg(volume)]
+            }
+        }
+    }
+
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// The first call that fails. After a failed `disconnect` the `connect` is still tried: whatever was wrong, a
+    /// resource that is left alone helps nobody.
+    pub fn carry_out(self, runner: &dyn Runner) -> Result<(), CommandError> {
+        let mut result = Ok(());
+        for call in self.calls() {
+            match (runner.run(&call), self) {
+                (Ok(_), _) => {}
+                // What is missing of it shows in the state that is looked at next.
+                (Err(error), Self::AskAgain | Self::Outdate) => result = result.and(Err(error)),
+                (Err(error), _) => return Err(error),
+            }
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calls() {
+        let lines = |order: Order| order.calls().iter().map(Invocation::shell_line).collect::<Vec<_>>();
+        assert_eq!(lines(Order::Promote { force: false }), ["drbdadm primary edgepair"]);
+        assert_eq!(lines(Order::Promote { force: true }), ["drbdadm primary --force edgepair"]);
+        assert_eq!(lines(Order::AskAgain), ["drbdadm disconnect edgepair", "drbdadm connect edgepair"]);
+        assert_eq!(lines(Order::SkipSync), ["drbdadm new-current-uuid --clear-bitmap edgepair/0"]);
+        let orders = [Order::Demote, Order::Connect, Order::Disconnect, Order::Outdate];
+        for line in orders.into_iter().flat_map(lines) {
+            assert!(!line.contains("force"), "{line}");
+        }
+    }
+}
