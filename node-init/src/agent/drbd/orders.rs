@@ -73,9 +73,27 @@ impl Order {
     }
 }
 
+/// Whether `drbdsetup get-gi` shows metadata that has never been in use: the current generation is `UUID_JUST_CREATED`
+/// (4, `drbd_genl`'s `include/linux/drbd.h`; its lowest bit says Primary). `None` when it shows nothing of the kind.
+#[must_use]
+pub fn is_just_created(text: &str) -> Option<bool> {
+    let current = u64::from_str_radix(text.trim().split(':').next()?, 16).ok()?;
+    text.contains(':').then_some(current & !1 == 4)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_disk_is_told_from_a_used_one() {
+        let zero = "0000000000000000";
+        assert_eq!(is_just_created(&format!("0000000000000004:{zero}:{zero}:{zero}:0:0:0:0:0:0\n")), Some(true));
+        assert_eq!(is_just_created(&format!("A3B7C1D2E4F50618:{zero}:{zero}:{zero}:1:1:0:1:0:0")), Some(false));
+        assert_eq!(is_just_created(&format!("{zero}:{zero}:{zero}:{zero}:0:0:0:0:0:0")), Some(false));
+        assert_eq!(is_just_created("No uuids found in reply!"), None);
+        assert_eq!(is_just_created("4"), None);
+    }
 
     #[test]
     fn the_calls() {
