@@ -99,7 +99,9 @@ impl Config {
         };
         let (own, other) = (seed.node(*id), seed.node(id.peer()));
         let mut peers: Vec<IpAddr> = other.replication().into_iter().collect();
-        peers.extend(other.addresses.iter().map(|net| net.addr()).filter(|ip| Some(*ip) != other.replication()));
+        peers.extend(
+            other.addresses.iter().map(|net| net.addr()).filter(|ip| Some(*ip) != other.replication()),
+        );
         let units = rendered.units.iter().filter(|unit| unit.start == Start::Active);
         let mode = match seed.failover.mode {
             FailoverMode::Witness(_) => Mode::Witness,
@@ -111,7 +113,8 @@ impl Config {
             FailoverMode::Witness(witness) => Some(witness.clone()),
             FailoverMode::Fence | FailoverMode::Manual | FailoverMode::AvailabilityFirst => None,
         };
-        let fence = timing::self_fence(seed).map(|time| time.total_ms().saturating_sub(timing::detection_ms()));
+        let fence =
+            timing::self_fence(seed).map(|time| time.total_ms().saturating_sub(timing::detection_ms()));
         Some(Self {
             side,
             names: (own.hostname.clone(), other.hostname.clone()),

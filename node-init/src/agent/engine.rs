@@ -87,7 +87,8 @@ pub struct Agent {
     questions: BTreeMap<QuestionId, oneshot::Sender<Reply>>,
     next_id: u64,
     device: Option<Device>,
-    looked: bool,
+    /// What the kernel said last, word for word; the pair core may have understood it more carefully.
+    seen: Option<View>,
     just_created: Option<bool>,
     stream: Option<Box<dyn std::any::Any>>,
     peer: Peer,
@@ -146,8 +147,7 @@ pub fn start(
         power: false,
     };
     let mouth = peer::start(config.peer.clone(), listener, input::map(&inputs, Input::Heard));
-    let service =
-        Service::start(ports.clone(), Rc::clone(&config), input::map(&inputs, Input::Service));
+    let service = Service::start(ports.clone(), Rc::clone(&config), input::map(&inputs, Input::Service));
     let orders = input::order_task(&ports, &inputs);
     if let Some(witness) = &witness {
         log::info(&format!("this pair's key at the witness is {}", witness.pair_id()));
@@ -170,7 +170,7 @@ pub fn start(
         questions: BTreeMap::new(),
         next_id: u64::from_be_bytes(base),
         device: None,
-        looked: false,
+        seen: None,
         just_created: None,
         stream: None,
         peer: Peer::default(),
@@ -264,9 +264,8 @@ impl Agent {
             Input::Switchover(reply) => {
                 self.refusal = None;
                 self.event(Event::Operator(Command::Switchover));
-                let answer = self.refusal.take().map_or(Reply::Accepted, |reason| {
-                    Reply::Refused(reason.to_string())
-                });
+                let answer =
+                    self.refusal.take().map_or(Reply::Accepted, |reason| Reply::Refused(reason.to_string()));
                 let _ = reply.send(answer);
             }
             Input::Keepalived(line) => self.keepalived(&line),
@@ -318,7 +317,9 @@ impl Agent {
         }
         match clients {
             true => self.clear("clients"),
-            false => self.problem("clients", &format!("{} has no link to the clients' network", self.config.lan)),
+            false => {
+                self.problem("clients", &format!("{} has no link to the clients' network", self.config.lan))
+            }
         }
         if self.peer.heard.is_some_and(|heard| heard.elapsed() > SILENCE) {
             self.peer = Peer { refused: self.peer.refused.take(), ..Peer::default() };
@@ -384,11 +385,10 @@ impl Agent {
     }
 
     fn change(&mut self, new: View) {
-        let old = self.node.view();
-        if self.looked && old == new {
+        if self.seen.replace(new) == Some(new) {
             return;
         }
-        self.looked = true;
+        let old = self.node.view();
         if old.link != new.link {
             self.retries = 0;
         }
@@ -417,7 +417,9 @@ impl Agent {
                 }
                 self.peer.refused = Some(text);
             }
-            Heard::Deaf(text) => self.problem("deaf", &format!("the other node cannot reach this one: {text}")),
+            Heard::Deaf(text) => {
+                self.problem("deaf", &format!("the other node cannot reach this one: {text}"))
+            }
             Heard::Said(said) => {
                 self.peer.heard = Some(Instant::now());
                 match said {

@@ -86,7 +86,8 @@ fn alone(request: Request) -> anyhow::Result<u8> {
     let place = Place::default();
     let own = Own::load()?.context("this node has no seed")?;
     let rendered = own.rendered()?;
-    let config = Config::new(&own.seed, &own.member, &rendered, String::new()).context("this box is a worker")?;
+    let config =
+        Config::new(&own.seed, &own.member, &rendered, String::new()).context("this box is a worker")?;
     let disk = OwnDisk::load()?.context("this node has no replica")?;
     let mut memory = Memory::load(&place, &config.pair, config.policy())?;
     let text = std::fs::read_to_string("/proc/drbd").context("/proc/drbd")?;
@@ -108,7 +109,8 @@ fn alone(request: Request) -> anyhow::Result<u8> {
         Some(mut witness) if same => Some(witness.client()?),
         _ => None,
     };
-    let code = blocking(async { Ok::<_, AskError>(conversation(facts, keeper.as_mut(), &mut memory).await) })?;
+    let code =
+        blocking(async { Ok::<_, AskError>(conversation(facts, keeper.as_mut(), &mut memory).await) })?;
     if code == Code::PeerOutdated && facts.mode == pair_core::message::Mode::Manual {
         memory.durable.alone = true;
     }

@@ -100,7 +100,8 @@ async fn live() -> anyhow::Result<()> {
                 let text = format!("{error:#}");
                 if text != last {
                     log::warn(&text);
-                    let _ = Facts::default().problem("agent", text.clone(), "see journalctl -u edgepair-agent");
+                    let _ =
+                        Facts::default().problem("agent", text.clone(), "see journalctl -u edgepair-agent");
                     last = text;
                 }
                 systemd.say(&format!("WATCHDOG=1\nSTATUS=waits: {last}"));
@@ -120,7 +121,8 @@ fn begin() -> anyhow::Result<Started> {
     let rendered = own.rendered()?;
     let lan = own.context()?.lan();
     let config = Config::new(&own.seed, &own.member, &rendered, lan).context("this box is a worker")?;
-    let disk = OwnDisk::load()?.context("the replicated storage is not set up yet; node-init provision does that")?;
+    let disk = OwnDisk::load()?
+        .context("the replicated storage is not set up yet; node-init provision does that")?;
     let facts = Facts::default();
     let boot = Boot {
         disk: disk.id,

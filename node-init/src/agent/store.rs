@@ -1,6 +1,6 @@
 //! What the agent remembers over a power cut: one JSON file on the state partition.
 
-use super::form::Note;
+use super::form::{Formation, Note};
 use crate::member::{KeptError, Place};
 use edgepair_layout::path;
 use pair_core::message::Policy;
@@ -76,7 +76,7 @@ impl Memory {
         if memory.pair != pair {
             return Err(MemoryError::OtherPair { found: memory.pair, wanted: pair.to_owned() });
         }
-        let joined = memory.durable.enrolled.is_some() || memory.durable.record.is_some();
+        let joined = memory.formation.formation > Formation::None || memory.durable.record.is_some();
         if !joined {
             memory.durable = Durable::new(policy);
         }

@@ -63,7 +63,8 @@ impl Witness {
         }
         match &self.place {
             WitnessPlace::Own { url, fingerprint } => {
-                let client = WitnessClient::new(url, Fingerprint(*fingerprint.bytes()), Arc::clone(&self.key))?;
+                let client =
+                    WitnessClient::new(url, Fingerprint(*fingerprint.bytes()), Arc::clone(&self.key))?;
                 Ok(Keeper::Witness(client))
             }
             WitnessPlace::Etcd { endpoints, ca, certificate, key } => {

@@ -48,8 +48,8 @@ pub struct Identity {
 pub struct Durable {
     /// The newest record it believes.
     pub record: Option<Record>,
-    /// The disk with which this node was current last. Another disk in this box is not this node's: it must come
-    /// empty.
+    /// The disk with which this node was current last, or that came empty since. Another disk in this box is not this
+    /// node's: it must come empty.
     pub enrolled: Option<DiskId>,
     /// The agreed policy.
     pub policy: Policy,

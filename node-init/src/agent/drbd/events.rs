@@ -145,10 +145,7 @@ mod tests {
         );
         assert_eq!(parse(up, "other"), Ok(Line::Foreign));
         let call = "call helper name:edgepair volume:0 minor:0 helper:split-brain";
-        assert_eq!(
-            parse(call, "edgepair"),
-            Ok(Line::Helper { action: Action::Call, name: "split-brain" })
-        );
+        assert_eq!(parse(call, "edgepair"), Ok(Line::Helper { action: Action::Call, name: "split-brain" }));
         assert_eq!(parse("- skipped 3", "edgepair"), Ok(Line::Skipped));
         assert_eq!(parse("0 exists -", "edgepair"), Ok(Line::Complete));
         assert!(parse("usage: drbdsetup", "edgepair").is_err());

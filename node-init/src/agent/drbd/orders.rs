@@ -39,8 +39,9 @@ impl Order {
             Self::Connect => vec![drbdadm(&["connect"])],
             Self::Disconnect => vec![drbdadm(&["disconnect"])],
             // A frozen Primary: the receiver's clean-up of the connection asks the handler, each time
-            // (drbd_receiver.c, conn_disconnect).
-            Self::AskAgain => vec![drbdadm(&["disconnect"]), drbdadm(&["connect"])],
+            // (drbd_receiver.c, conn_disconnect). Cut, not in order: if the kernels have met meanwhile, an orderly
+            // disconnect would outdate the peer and go on without asking anybody.
+            Self::AskAgain => vec![drbdadm(&["disconnect", "--force"]), drbdadm(&["connect"])],
             // The kernel answers `outdate` before its metadata is written (the write is queued to its worker). Without
             // the disk attached drbdadm writes the flag itself and waits for the disk; attached again, the kernel
             // has it from there.
@@ -88,8 +89,14 @@ mod tests {
     #[test]
     fn a_new_disk_is_told_from_a_used_one() {
         let zero = "0000000000000000";
-        assert_eq!(is_just_created(&format!("0000000000000004:{zero}:{zero}:{zero}:0:0:0:0:0:0\n")), Some(true));
-        assert_eq!(is_just_created(&format!("A3B7C1D2E4F50618:{zero}:{zero}:{zero}:1:1:0:1:0:0")), Some(false));
+        assert_eq!(
+            is_just_created(&format!("0000000000000004:{zero}:{zero}:{zero}:0:0:0:0:0:0\n")),
+            Some(true)
+        );
+        assert_eq!(
+            is_just_created(&format!("A3B7C1D2E4F50618:{zero}:{zero}:{zero}:1:1:0:1:0:0")),
+            Some(false)
+        );
         assert_eq!(is_just_created(&format!("{zero}:{zero}:{zero}:{zero}:0:0:0:0:0:0")), Some(false));
         assert_eq!(is_just_created("No uuids found in reply!"), None);
         assert_eq!(is_just_created("4"), None);
@@ -100,11 +107,14 @@ mod tests {
         let lines = |order: Order| order.calls().iter().map(Invocation::shell_line).collect::<Vec<_>>();
         assert_eq!(lines(Order::Promote { force: false }), ["drbdadm primary edgepair"]);
         assert_eq!(lines(Order::Promote { force: true }), ["drbdadm primary --force edgepair"]);
-        assert_eq!(lines(Order::AskAgain), ["drbdadm disconnect edgepair", "drbdadm connect edgepair"]);
+        assert_eq!(
+            lines(Order::AskAgain),
+            ["drbdadm disconnect --force edgepair", "drbdadm connect edgepair"]
+        );
         assert_eq!(lines(Order::SkipSync), ["drbdadm new-current-uuid --clear-bitmap edgepair/0"]);
         let orders = [Order::Demote, Order::Connect, Order::Disconnect, Order::Outdate];
         for line in orders.into_iter().flat_map(lines) {
-            assert!(!line.contains("force"), "{line}");
+            assert!(!line.contains("--force"), "{line}");
         }
     }
 }

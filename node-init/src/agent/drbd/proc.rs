@@ -153,9 +153,7 @@ fn progress(lines: &[&str]) -> Option<Sync> {
     let percent: f64 = after("sync'ed:")?.trim_end_matches('%').parse().ok()?;
     let stalled = lines.iter().any(|line| line.contains("(stalled)"));
     let seconds = after("finish:").and_then(|time| {
-        time.split(':').try_fold(0_u64, |sum, part| {
-            sum.checked_mul(60)?.checked_add(part.parse().ok()?)
-        })
+        time.split(':').try_fold(0_u64, |sum, part| sum.checked_mul(60)?.checked_add(part.parse().ok()?))
     });
     let usable = percent.is_finite() && (0.0..=100.0).contains(&percent);
     usable.then_some(Sync { percent, seconds_left: seconds.filter(|_| !stalled) })

@@ -71,10 +71,14 @@ fn words(effect: &Effect) -> String {
 fn alarm_words(alarm: Alarm) -> &'static str {
     match alarm {
         Alarm::MissedEvent => "a change of DRBD's state was missed",
-        Alarm::Diverged => "both nodes have written on their own: their data has diverged; an operator must choose one",
+        Alarm::Diverged => {
+            "both nodes have written on their own: their data has diverged; an operator must choose one"
+        }
         Alarm::DiskFailed => "this node's disk failed",
         Alarm::ForeignLineage => "the witness keeps another history of this pair than this node remembers",
-        Alarm::WitnessBehind => "the witness is behind what this node remembers: it was restored from an old copy",
+        Alarm::WitnessBehind => {
+            "the witness is behind what this node remembers: it was restored from an old copy"
+        }
         Alarm::SameDisk => "both nodes name the same disk: one is a clone of the other",
         Alarm::StrangeDisk => {
             "this node's disk holds data and is not the one it was paired with; it does not connect until it is empty"
@@ -128,7 +132,11 @@ impl Agent {
             Effect::Halt => log::info("this node may be switched off"),
             // There are no pods to move before Kubernetes runs here.
             Effect::Taint(on) => {
-                log::info(if on { "the other node's pods would be moved now" } else { "the other node is back" });
+                log::info(if on {
+                    "the other node's pods would be moved now"
+                } else {
+                    "the other node is back"
+                });
             }
             Effect::Arm(timer) => self.arm(timer),
             Effect::Disarm(timer) => {

@@ -15,8 +15,10 @@ impl Agent {
         let reason = self.node.reason();
         let record = self.node.durable().record;
         let with_record = self.node.durable().policy.mode == Mode::Witness;
-        let held =
-            |address: &std::net::IpAddr| VirtualIp { address: address.to_string(), held: self.ports.kernel.holds(*address) };
+        let held = |address: &std::net::IpAddr| VirtualIp {
+            address: address.to_string(),
+            held: self.ports.kernel.holds(*address),
+        };
         Status {
             node: self.config.names.0.clone(),
             side: self.config.side.to_string(),
@@ -74,10 +76,9 @@ impl Agent {
     fn why(&self, reason: Reason) -> String {
         let new = self.formation() == Formation::None && self.just_created == Some(true);
         match reason {
-            Reason::DiskInconsistent if new && self.peer.greeting.is_none() => format!(
-                "waits for {}: the pair is formed when both boxes are there",
-                self.config.names.1
-            ),
+            Reason::DiskInconsistent if new && self.peer.greeting.is_none() => {
+                format!("waits for {}: the pair is formed when both boxes are there", self.config.names.1)
+            }
             Reason::DiskInconsistent if new => "both boxes are there; the pair is being formed".to_owned(),
             Reason::ActivePaired | Reason::ActiveAlone if !self.notes.is_empty() => {
                 format!("waits until {} has noted how far the forming is", self.config.names.1)

@@ -290,7 +290,8 @@ fn signatures(text: &str) -> anyhow::Result<Vec<String>> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let report: Report = serde_json::from_str(text).context("wipefs said something that is not understood")?;
+    let report: Report =
+        serde_json::from_str(text).context("wipefs said something that is not understood")?;
     Ok(report.signatures.into_iter().map(|signature| signature.kind).collect())
 }
 
@@ -302,7 +303,8 @@ mod tests {
     fn signatures_of_wipefs() {
         assert_eq!(signatures("").unwrap(), [""; 0]);
         assert_eq!(signatures("{\"signatures\": []}").unwrap(), [""; 0]);
-        let text = r#"{"signatures": [{"device":"drbd0","offset":"0x438","type":"ext4","uuid":"1","label":null}]}"#;
+        let text =
+            r#"{"signatures": [{"device":"drbd0","offset":"0x438","type":"ext4","uuid":"1","label":null}]}"#;
         assert_eq!(signatures(text).unwrap(), ["ext4"]);
         assert!(signatures("wipefs: error").is_err());
     }

@@ -198,7 +198,11 @@ mod tests {
         b.peer = Some((Formation::Done, false));
         assert_eq!(b.next(), Some(Move::Note(Formation::Done)));
         b.peer = Some((Formation::Formatting, false));
-        assert_eq!(b.next(), Some(Move::Note(Formation::Formatting)), "it replaces one that left while forming");
+        assert_eq!(
+            b.next(),
+            Some(Move::Note(Formation::Formatting)),
+            "it replaces one that left while forming"
+        );
     }
 
     #[test]

@@ -61,7 +61,10 @@ pub struct Settings {
 
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("side", &self.side).field("peers", &self.peers).finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("side", &self.side)
+            .field("peers", &self.peers)
+            .finish_non_exhaustive()
     }
 }
 

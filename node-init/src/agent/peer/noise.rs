@@ -139,7 +139,8 @@ impl Listener {
     /// # Errors
     /// [`ChannelError`]; the conversation is over then.
     pub async fn hear(&mut self, limit: Duration) -> Result<Vec<u8>, ChannelError> {
-        let frame = timeout(limit, read_frame(&mut self.stream)).await.map_err(|_| ChannelError::Silent)??;
+        let frame =
+            timeout(limit, read_frame(&mut self.stream)).await.map_err(|_| ChannelError::Silent)??;
         let mut bytes = vec![0; frame.len()];
         let length = self.state.read_message(&frame, &mut bytes).map_err(ChannelError::Untrusted)?;
         bytes.truncate(length);
