@@ -5,6 +5,8 @@
 
 mod effects;
 mod input;
+mod meet;
+mod observe;
 mod status;
 
 pub use input::Input;
@@ -13,23 +15,20 @@ use super::config::Config;
 use super::control::{Asked, Reply, Request};
 use super::drbd::orders::Order;
 use super::drbd::proc::Device;
-use super::drbd::{events, proc};
-use super::form::{Facts as FormFacts, Formation, Move};
+use super::form::Formation;
 use super::log;
-use super::peer::wire::{Greeting, PROTOCOL, Said};
-use super::peer::{self, Heard, Mouth, SILENCE};
+use super::peer::wire::Greeting;
+use super::peer::{self, Mouth, SILENCE};
 use super::ports::Ports;
 use super::service::{Report, Service};
 use super::store::Memory;
 use super::witness::Witness;
-use edgepair_render::names::DRBD_RESOURCE;
 use pair_core::event::{Asked as Handler, Command, Event, QuestionId, RequestId, Timer};
-use pair_core::message::Message;
 use pair_core::node::{Identity, Node};
 use pair_core::reason::Reason;
 use pair_core::record::DiskId;
 use pair_core::rules::Rules;
-use pair_core::view::{Disk, Link, Role, View};
+use pair_core::view::{Disk, Role, View};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -37,8 +36,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// Minor number of the replicated device.
-const MINOR: u32 = 0;
 /// Inputs that wait; whoever sends more is held back.
 const INPUTS: usize = 256;
 /// Ticks between two introductions.
@@ -326,157 +323,6 @@ impl Agent {
         }
     }
 
-    fn listen_to_drbd(&mut self) {
-        let started = self.ports.kernel.drbd_events(input::map(&self.inputs, Input::Drbd));
-        match started {
-            Ok(stream) => {
-                self.stream = Some(stream);
-                self.clear("events");
-            }
-            Err(error) => self.problem("events", &format!("drbdsetup events2 cannot be started: {error}")),
-        }
-    }
-
-    fn drbd_line(&mut self, line: &str) {
-        let lost = match events::parse(line, DRBD_RESOURCE) {
-            Ok(events::Line::Foreign) => return,
-            Ok(events::Line::Connection { action: events::Action::Change, state }) => !events::is_up(state),
-            Ok(events::Line::Helper { action: events::Action::Call, name: "split-brain" }) => {
-                self.event(Event::SplitBrain);
-                false
-            }
-            Ok(_) => false,
-            Err(error) => {
-                log::warn(&error.to_string());
-                false
-            }
-        };
-        self.look(lost);
-    }
-
-    /// Looks at DRBD and tells the pair core what is new. `lost`: the connection was lost, whatever it is now.
-    fn look(&mut self, lost: bool) {
-        // While a disk is being outdated, what the kernel says is ahead of what is on the disk.
-        if self.ordered.front() == Some(&Order::Outdate) {
-            return;
-        }
-        let text = match self.ports.kernel.drbd() {
-            Ok(text) => text,
-            // The module is not loaded yet.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return self.problem("drbd", &format!("/proc/drbd: {error}")),
-        };
-        let device = if text.is_empty() { Ok(None) } else { proc::parse(&text, MINOR) };
-        match device {
-            Ok(device) => {
-                self.device = device;
-                self.clear("drbd");
-            }
-            Err(error) => return self.problem("drbd", &error.to_string()),
-        }
-        let new = self.device.as_ref().map_or(View::DOWN, |device| device.view);
-        let old = self.node.view();
-        if lost && old.connected() && new.connected() {
-            let known = matches!(old.peer_disk, Disk::Inconsistent | Disk::Outdated);
-            let peer_disk = if known { old.peer_disk } else { Disk::Unknown };
-            self.change(View { link: Link::Connecting, peer: None, peer_disk, ..old });
-        }
-        self.change(new);
-    }
-
-    fn change(&mut self, new: View) {
-        if self.seen.replace(new) == Some(new) {
-            return;
-        }
-        let old = self.node.view();
-        if old.link != new.link {
-            self.retries = 0;
-        }
-        if new.disk != Disk::Inconsistent {
-            self.just_created = Some(false);
-        } else if old.disk != new.disk || self.just_created.is_none() {
-            self.just_created = None;
-            input::ask_generation(&self.ports, &self.inputs);
-        }
-        self.event(Event::Drbd { old, new });
-        if old.disk != new.disk {
-            self.greet();
-        }
-    }
-
-    fn hear(&mut self, heard: Heard) {
-        match heard {
-            Heard::Reached => {
-                self.clear("deaf");
-                self.greet();
-                self.fire(Timer::Hello);
-            }
-            Heard::Refused(text) => {
-                if self.peer.refused.as_ref() != Some(&text) {
-                    log::warn(&text);
-                }
-                self.peer.refused = Some(text);
-            }
-            Heard::Deaf(text) => {
-                self.problem("deaf", &format!("the other node cannot reach this one: {text}"))
-            }
-            Heard::Said(said) => {
-                self.peer.heard = Some(Instant::now());
-                match said {
-                    Said::Alive => {}
-                    Said::Core(message) => {
-                        if let Message::Hello(hello) = message {
-                            self.peer.role = Some(hello.role);
-                        }
-                        // Before it is known what the other node is, its words are not acted on.
-                        if self.peer.greeting.is_some() {
-                            self.event(Event::Peer(message));
-                        }
-                    }
-                    Said::Greeting(greeting) => self.greeted(greeting),
-                }
-            }
-        }
-    }
-
-    fn greeted(&mut self, greeting: Greeting) {
-        if greeting.protocol != PROTOCOL {
-            let text = format!(
-                "the other node's agent speaks version {} of their protocol, this one version {PROTOCOL}; bring both to one version",
-                greeting.protocol
-            );
-            self.peer.greeting = None;
-            return self.problem("protocol", &text);
-        }
-        self.clear("protocol");
-        if greeting.seed == self.config.seed {
-            self.clear("seed");
-        } else {
-            self.problem("seed", "the two nodes have different seeds in force; give both the same one");
-        }
-        let first = self.peer.greeting.as_ref() != Some(&greeting);
-        self.peer.greeting = Some(greeting);
-        self.peer.refused = None;
-        if first {
-            self.greet();
-            self.fire(Timer::Hello);
-        }
-    }
-
-    /// Introduces this node.
-    fn greet(&self) {
-        self.mouth.say(&Said::Greeting(Greeting {
-            protocol: PROTOCOL,
-            side: self.config.side,
-            disk: self.boot.disk,
-            just_created: self.just_created == Some(true),
-            formation: self.formation(),
-            seed: self.config.seed.clone(),
-            version: self.boot.version.clone(),
-            watchdog: self.ports.kernel.watchdog(),
-        }));
-    }
-
     /// Fires a timer before its time: the pair core never depends on which comes first.
     fn fire(&mut self, timer: Timer) {
         if self.node.armed(timer) {
@@ -484,73 +330,6 @@ impl Agent {
                 task.abort();
             }
             self.event(Event::Timer(timer));
-        }
-    }
-
-    fn formation(&self) -> Formation {
-        self.memory.formation.about(self.boot.disk)
-    }
-
-    fn form_facts(&self) -> FormFacts {
-        FormFacts {
-            side: self.config.side,
-            view: self.node.view(),
-            own: self.formation(),
-            just_created: self.just_created == Some(true),
-            peer: self.peer.greeting.as_ref().map(|greeting| (greeting.formation, greeting.just_created)),
-        }
-    }
-
-    /// The next move of the first forming.
-    fn form(&mut self) {
-        while let Some(next) = self.form_facts().next() {
-            match next {
-                Move::Note(formation) => {
-                    if !self.note(formation) {
-                        return;
-                    }
-                }
-                Move::SkipSync => {
-                    // The proof is used up by the order.
-                    if let (Ok(_proof), false) =
-                        (self.form_facts().prove(), self.ordered.contains(&Order::SkipSync))
-                    {
-                        log::info("both disks are new: the first synchronisation is skipped");
-                        self.order(Order::SkipSync);
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Keeps how far the forming is, durably, and tells the other node.
-    fn note(&mut self, formation: Formation) -> bool {
-        if formation > self.formation() {
-            log::info(&format!("forming of the pair: {formation:?}"));
-            self.memory.formation = super::form::Note { formation, disk: Some(self.boot.disk) };
-            if !self.keep() {
-                return false;
-            }
-        }
-        self.greet();
-        true
-    }
-
-    /// Whoever waits for a note goes on once the other node has it, or cannot be active without learning it.
-    fn notes_done(&mut self) {
-        let connected = self.node.view().connected();
-        let theirs = self.peer.greeting.as_ref().map(|greeting| greeting.formation);
-        let own = self.formation();
-        let waits = std::mem::take(&mut self.notes);
-        for (wanted, done) in waits {
-            let here = own >= wanted;
-            let there = !connected || theirs.is_some_and(|theirs| theirs >= wanted);
-            if here && there {
-                let _ = done.send(());
-            } else {
-                self.notes.push((wanted, done));
-            }
         }
     }
 

@@ -54,7 +54,7 @@ impl Service {
 
     /// Sets the goal.
     pub fn set(&self, run: bool) {
-        self.goal.send_if_modified(|goal| std::mem::replace(goal, Some(run)) != Some(run));
+        self.goal.send_if_modified(|goal| goal.replace(run) != Some(run));
     }
 
     /// The present goal.

@@ -183,8 +183,7 @@ fn the_power_may_go_at_every_call_of_the_forming() {
         let folder = tempfile::tempdir().unwrap();
         let world = World::new(folder.path());
         boot(&world, [SECRET; 2], async |nodes| drop(formed(nodes).await));
-        let calls = world.lock().calls.len();
-        calls
+        world.lock().calls.len()
     };
     for (call, half) in (0..count).flat_map(|call| [(call, false), (call, true)]) {
         let folder = tempfile::tempdir().unwrap();

@@ -5,8 +5,8 @@
 //! srcversion: 211FB288A383ED945B83420
 //!  0: cs:SyncSource ro:Primary/Secondary ds:UpToDate/Inconsistent C r-----
 //!     ns:18432 nr:0 dw:0 dr:20480 al:0 bm:0 lo:0 pe:1 ua:2 ap:0 ep:1 wo:f oos:507904
-//! 	[>....................] sync'ed:  3.9% (507904/526336)K
-//! 	finish: 0:00:27 speed: 18,432 (18,432) K/sec
+//!         [>....................] sync'ed:  3.9% (507904/526336)K
+//!         finish: 0:00:27 speed: 18,432 (18,432) K/sec
 //! ```
 //! The first of the letters behind the protocol is `s` while all I/O is suspended.
 
