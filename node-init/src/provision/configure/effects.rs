@@ -35,7 +35,11 @@ pub fn of(path: &str) -> Option<Vec<Effect>> {
     let below = |folder: &str| path.starts_with(folder);
     Some(match path {
         // Read whenever they are needed.
-        "/etc/hostname" | "/etc/hosts" | "/etc/resolv.conf" | "/etc/ssh/authorized_keys" | "/etc/multipath.conf"
+        "/etc/hostname"
+        | "/etc/hosts"
+        | "/etc/resolv.conf"
+        | "/etc/ssh/authorized_keys"
+        | "/etc/multipath.conf"
         | "/etc/drbd.conf" => Vec::new(),
         "/etc/nftables.conf" => reload("nftables.service"),
         "/etc/ssh/sshd_config" => reload("ssh.service"),
@@ -98,7 +102,12 @@ mod tests {
 
     #[test]
     fn the_manager_comes_first_and_each_effect_once() {
-        let paths = ["/etc/ssh/sshd_config", "/etc/systemd/network/a", "/etc/systemd/network/b", "/etc/systemd/system/x.service"];
+        let paths = [
+            "/etc/ssh/sshd_config",
+            "/etc/systemd/network/a",
+            "/etc/systemd/network/b",
+            "/etc/systemd/system/x.service",
+        ];
         let effects: Vec<String> = all(paths.into_iter()).iter().map(ToString::to_string).collect();
         assert_eq!(effects, ["reload systemd", "reload ssh.service", "reload systemd-networkd.service"]);
         assert_eq!(all(["/etc/unheard-of"].into_iter()).len(), 1);

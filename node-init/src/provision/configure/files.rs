@@ -7,8 +7,10 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use edgepair_host_io::atomic;
 use edgepair_render::{File, Rendered, Start};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::{Deserialize, Serialize};
 
 use crate::member::Place;
@@ -34,15 +36,21 @@ pub struct Manifest {
 impl Manifest {
     /// What a rendering comes to.
     pub fn of(rendered: &Rendered) -> Self {
-        let mut manifest = Self { files: rendered.files.iter().map(|file| file.path.clone()).collect(), ..Self::default() };
+        let mut manifest =
+            Self { files: rendered.files.iter().map(|file| file.path.clone()).collect(), ..Self::default() };
         for unit in &rendered.units {
             let own = format!("{ETC_UNITS}/{}", unit.name);
             match unit.start {
                 // Started by the manager's own boot transaction in every boot that finds the links.
                 Start::Boot => {
-                    let target =
-                        if manifest.files.contains(&own) { own } else { format!("{USR_UNITS}/{}", unit.name) };
-                    manifest.links.insert(format!("{ETC_UNITS}/multi-user.target.wants/{}", unit.name), target);
+                    let target = if manifest.files.contains(&own) {
+                        own
+                    } else {
+                        format!("{USR_UNITS}/{}", unit.name)
+                    };
+                    manifest
+                        .links
+                        .insert(format!("{ETC_UNITS}/multi-user.target.wants/{}", unit.name), target);
                     manifest.boot.insert(unit.name.clone());
                 }
                 Start::Masked => {
@@ -133,24 +141,40 @@ fn is_as_rendered(place: &Place, file: &File, (uid, gid): (u32, u32)) -> bool {
 /// # Errors
 /// The kernel's, with the path.
 pub fn install(place: &Place, rendered: &Rendered, before: &Manifest, stale: &Stale) -> anyhow::Result<()> {
-    use anyhow::Context;
+    install_below(place, place, rendered, before, stale)
+}
+
+/// The same with the manifest below another root.
+///
+/// # Errors
+/// As [`install`].
+pub fn install_below(
+    place: &Place,
+    run: &Place,
+    rendered: &Rendered,
+    before: &Manifest,
+    stale: &Stale,
+) -> anyhow::Result<()> {
     let now = Manifest::of(rendered);
     let owners = Owners::load(place)?;
     let mut both = now.clone();
     both.files.extend(before.files.iter().cloned());
     both.links.extend(before.links.iter().map(|(link, target)| (link.clone(), target.clone())));
-    both.store(place)?;
+    both.store(run)?;
     let is_stale = |list: &[String], path: &str| list.iter().any(|stale| stale == path);
     for file in rendered.files.iter().filter(|file| is_stale(&stale.write, &file.path)) {
         write(place, file, owners.of(file.owner)?).with_context(|| file.path.clone())?;
     }
-    for path in &stale.remove {
-        remove(&place.path(path)).with_context(|| path.clone())?;
+    if !stale.remove.is_empty() {
+        let image = if place.is_root() { ImageEtc::mount() } else { None };
+        for path in &stale.remove {
+            take_away(place, image.as_ref(), path).with_context(|| path.clone())?;
+        }
     }
     for (link, target) in now.links.iter().filter(|(link, _)| is_stale(&stale.link, link)) {
         put_link(&place.path(link), target).with_context(|| link.clone())?;
     }
-    now.store(place)?;
+    now.store(run)?;
     Ok(())
 }
 
@@ -165,6 +189,42 @@ fn write(place: &Place, file: &File, (uid, gid): (u32, u32)) -> io::Result<()> {
     // Written as root's, then given away: at no time may somebody read it who may not in the end.
     atomic::write(&path, file.content.as_bytes(), file.mode)?;
     chown(&path, Some(uid), Some(gid))
+}
+
+/// The image's own `/etc`, below the layer in memory: a file that is not rendered any more becomes the image's again.
+/// A second look at the root shows it without what is mounted over it.
+struct ImageEtc {
+    look: PathBuf,
+}
+
+impl ImageEtc {
+    fn mount() -> Option<Self> {
+        let look = Path::new(edgepair_layout::path::RUN_DIR).join("image");
+        fs::create_dir_all(&look).ok()?;
+        mount(Some("/"), &look, None::<&str>, MsFlags::MS_BIND, None::<&str>).ok()?;
+        Some(Self { look })
+    }
+}
+
+impl Drop for ImageEtc {
+    fn drop(&mut self) {
+        // It shows nothing that is not there anyway; at worst it stays until the next boot.
+        let _ = umount2(&self.look, MntFlags::MNT_DETACH);
+    }
+}
+
+/// Removes a file or link, or puts the image's own back.
+fn take_away(place: &Place, image: Option<&ImageEtc>, path: &str) -> io::Result<()> {
+    let own = image.map(|image| image.look.join(path.trim_start_matches('/')));
+    let Some((own, data)) = own.and_then(|own| Some((own.clone(), fs::symlink_metadata(own).ok()?))) else {
+        return remove(&place.path(path));
+    };
+    let path = place.path(path);
+    if data.is_symlink() {
+        return put_link(&path, &fs::read_link(own)?.to_string_lossy());
+    }
+    atomic::write(&path, &fs::read(own)?, data.permissions().mode() & 0o7777)?;
+    chown(&path, Some(data.uid()), Some(data.gid()))
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -247,7 +307,8 @@ mod tests {
         let place = Place::at(dir.path());
         fs::create_dir_all(place.path("/etc")).unwrap();
         let (uid, gid) = me();
-        atomic::write(&place.path("/etc/passwd"), format!("root:x:{uid}:{gid}::/:\n").as_bytes(), 0o644).unwrap();
+        atomic::write(&place.path("/etc/passwd"), format!("root:x:{uid}:{gid}::/:\n").as_bytes(), 0o644)
+            .unwrap();
         atomic::write(&place.path("/etc/group"), format!("root:x:{gid}:\n").as_bytes(), 0o644).unwrap();
         (dir, place)
     }
@@ -267,7 +328,12 @@ mod tests {
         let own = "/etc/systemd/system/own.service";
         let first = rendered(
             vec![file("/etc/a/b.conf", "x"), file(own, "[Unit]"), file("/etc/hosts", "h")],
-            &[("own.service", Start::Boot), ("ssh.service", Start::Boot), ("drbd.service", Start::Masked), ("x", Start::Active)],
+            &[
+                ("own.service", Start::Boot),
+                ("ssh.service", Start::Boot),
+                ("drbd.service", Start::Masked),
+                ("x", Start::Active),
+            ],
         );
         let none = Manifest::default();
         let stale = compare(&place, &first, &none).unwrap();
@@ -314,6 +380,8 @@ mod tests {
     fn an_unknown_owner_is_an_error_before_anything_is_written() {
         let (_dir, place) = root();
         let wanted = rendered(vec![File { owner: "root:postgres", ..file("/etc/f", "abc") }], &[]);
-        assert!(compare(&place, &wanted, &Manifest::default()).unwrap_err().to_string().contains("root:postgres"));
+        assert!(
+            compare(&place, &wanted, &Manifest::default()).unwrap_err().to_string().contains("root:postgres")
+        );
     }
 }

@@ -52,11 +52,15 @@ pub fn observe(runner: &dyn Runner, place: &Place) -> anyhow::Result<Facts> {
 
 /// Serial number from the firmware or the device tree.
 pub fn serial(place: &Place) -> Option<String> {
-    ["/sys/class/dmi/id/product_serial", "/sys/class/dmi/id/board_serial", "/sys/firmware/devicetree/base/serial-number"]
-        .into_iter()
-        .filter_map(|path| fs::read(place.path(path)).ok())
-        .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', "").trim().to_owned())
-        .find(|text| !text.is_empty())
+    [
+        "/sys/class/dmi/id/product_serial",
+        "/sys/class/dmi/id/board_serial",
+        "/sys/firmware/devicetree/base/serial-number",
+    ]
+    .into_iter()
+    .filter_map(|path| fs::read(place.path(path)).ok())
+    .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', "").trim().to_owned())
+    .find(|text| !text.is_empty())
 }
 
 /// What the kernel command line says about the seed.
@@ -112,7 +116,8 @@ mod tests {
 
     #[test]
     fn the_command_line_names_seed_and_node() {
-        let line = "quiet edgepair.seed=/dev/vdb:/x.toml \"edgepair.node=a\" edgepair.node=b edgepair.seeds=no";
+        let line =
+            "quiet edgepair.seed=/dev/vdb:/x.toml \"edgepair.node=a\" edgepair.node=b edgepair.seeds=no";
         let want = Arguments { seed: Some("/dev/vdb:/x.toml".into()), node: Some("b".into()) };
         assert_eq!(Arguments::parse(line), want);
         assert_eq!(Arguments::parse("quiet edgepair.node="), Arguments::default());

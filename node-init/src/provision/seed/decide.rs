@@ -41,7 +41,8 @@ pub fn decide(kept: Option<&Seed>, found: &Seed, membership: Membership, own: bo
             Membership::Formed if !own => Verdict::Refused {
                 why: "this box holds a pair's data, and its own seed is lost".to_owned(),
                 lines: Vec::new(),
-                fix: "`node-init provision --apply FILE` with the seed of that pair, as its operator has it".to_owned(),
+                fix: "`node-init provision --apply FILE` with the seed of that pair, as its operator has it"
+                    .to_owned(),
             },
             Membership::None | Membership::Prepared | Membership::Formed => Verdict::First,
         };

@@ -70,10 +70,13 @@ pub fn search(runner: &dyn Runner, arguments: &Arguments) -> Search {
     };
     if let Some(place) = &arguments.seed {
         // Somebody asked for this one by name: another one in its place would not be what they meant.
-        take("the kernel command line", named(place).and_then(|found| match found {
-            Some(found) => Ok(Some(found)),
-            None => bail!("edgepair.seed={place} names no file"),
-        }));
+        take(
+            "the kernel command line",
+            named(place).and_then(|found| match found {
+                Some(found) => Ok(Some(found)),
+                None => bail!("edgepair.seed={place} names no file"),
+            }),
+        );
         return search;
     }
     let done = take("partition SEED", own_partition())
@@ -125,7 +128,9 @@ fn read(path: &Path, most: u64) -> anyhow::Result<Option<String>> {
 fn named(place: &str) -> anyhow::Result<Option<Found>> {
     let words = format!("{place} (kernel command line)");
     if place.contains("://") {
-        bail!("edgepair.seed={place}: a seed is not fetched over the network by this version; name a file or a device");
+        bail!(
+            "edgepair.seed={place}: a seed is not fetched over the network by this version; name a file or a device"
+        );
     }
     if !place.starts_with("/dev/") && !place.starts_with("LABEL=") {
         return file(Path::new(place), &words);
@@ -274,7 +279,10 @@ mod tests {
         assert_eq!((found.node.as_deref(), found.companions.iter().count()), (Some("b\n"), 0));
         put(&dir.path().join("pair.secret"), b"secret");
         let found = file(&seed, "here").unwrap().unwrap();
-        assert_eq!(found.companions.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>(), ["pair.secret"]);
+        assert_eq!(
+            found.companions.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>(),
+            ["pair.secret"]
+        );
         put(&seed, SEED.replace("\"pair.secret\"", "\"../../etc/shadow\"").as_bytes());
         assert_eq!(file(&seed, "here").unwrap().unwrap().companions.iter().count(), 0, "only beside it");
         put(&seed, b"\xff\xfe");
