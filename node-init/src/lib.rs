@@ -8,15 +8,19 @@
 //! * [`boot`]: which slot this is, and when it may stay.
 //! * [`screen`]: the one screen that a console shows.
 //! * [`facts`]: what the stages of one boot tell each other, files under `/run/edgepair`.
+//! * [`begun`]: proofs of emptiness, durable before a destructive step begins.
+//! * [`member`]: what this box is: seed in force, which box of it, cards, the replica's identity.
 //! * [`units`]: systemd over D-Bus.
 //! * [`witness`]: the small third party that keeps one record per pair, and the client that asks it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
 
+pub mod begun;
 pub mod boot;
 pub mod commands;
 pub mod early;
 pub mod facts;
+pub mod member;
 pub mod provision;
 pub mod screen;
 pub mod units;

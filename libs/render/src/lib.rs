@@ -35,6 +35,7 @@ pub mod timing;
 pub use context::Context;
 pub use facts::{Card, Facts, Links};
 pub use output::{File, Rendered, Start, Unit};
+pub use storage::backing_device;
 
 use edgepair_seed::{Datastore, Member, Purpose, Secret, Seed};
 

@@ -13,8 +13,10 @@ pub const DATA_MOUNT: &str = "var-lib-pair.mount";
 pub const BACKING_FILE: &str = "/var/lib/edgepair/backing.img";
 /// Name by which the loop device is found again (`losetup --loop-ref`, /dev/disk/by-loop-ref/).
 pub const BACKING_REF: &str = "edgepair";
-/// Unit that attaches the loop device.
-pub const BACKING_UNIT: &str = "edgepair-backing.service";
+/// The backing file while it is being written.
+pub const BACKING_PART: &str = "/var/lib/edgepair/backing.img.part";
+/// Unit that makes and attaches the disk below the replicated storage.
+pub const STORAGE_UNIT: &str = "edgepair-storage.service";
 /// Cluster of PostgreSQL on the replicated file system.
 pub const POSTGRES_DATA: &str = "/var/lib/pair/postgres";
 /// Unit of PostgreSQL.
