@@ -105,7 +105,7 @@ pub struct Wishes {
 impl Wishes {
     /// A pair without a witness.
     pub fn manual(name: &str) -> Self {
-        Self { name: name.to_owned(), mode: "manual".into(), fingerprint: None, storage: "512MiB".into() }
+        Self { name: name.to_owned(), mode: "manual".into(), fingerprint: None, storage: "1GiB".into() }
     }
 }
 

@@ -211,6 +211,8 @@ fn down(lab: &Lab, delete: bool) -> anyhow::Result<ExitCode> {
     if delete {
         lab.delete()?;
         println!("the lab `{}` is down, and everything of it is removed", lab.name);
+    } else if !lab.made().is_some_and(|made| made.saved) {
+        println!("the lab `{}` is down; its logs stay in {}", lab.name, lab.dir.display());
     } else {
         println!(
             "the lab `{}` is down; its pair stays saved for the next `up` (`edgepair lab down --delete` removes it)",

@@ -121,6 +121,9 @@ fn finish(lab: &Lab, mut made: Made, progress: &Progress) -> anyhow::Result<Exit
             }
             last = line;
         }
+        if !lab.runs() {
+            bail!("the lab was taken down while its pair was forming");
+        }
         if deadline.passed() {
             print!("{}", render(&columns));
             bail!(
