@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use edgepair_host_io::atomic;
 use edgepair_layout::path;
 use edgepair_render::{Card, Context, Facts, RenderError, Rendered, render};
-use edgepair_seed::{Mac, Member, Seed};
+pub use edgepair_seed::Mac;
+use edgepair_seed::{Member, Seed};
 use serde::{Deserialize, Serialize};
 
 /// Where the durable things lie: `/` on a node, another folder in a test and in the initrd.
@@ -34,6 +35,11 @@ impl Place {
     /// The places below another root.
     pub fn at(root: &Path) -> Self {
         Self { root: root.to_owned() }
+    }
+
+    /// Whether this is the running system.
+    pub fn is_root(&self) -> bool {
+        self.root == Path::new("/")
     }
 
     /// An absolute path of a node, below this root.
@@ -170,6 +176,15 @@ pub fn keep_cards(place: &Place, facts: &Facts) -> Result<(), KeptError> {
 /// Reads a MAC address as the kernel prints it.
 pub fn mac(text: &str) -> Option<Mac> {
     Mac::parse(text.trim()).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    pub use super::kept::tests::{SECRET, SEED, kept};
+
+    pub fn kept_minimal() -> super::Kept {
+        kept(SEED)
+    }
 }
 
 #[cfg(test)]

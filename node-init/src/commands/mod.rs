@@ -26,7 +26,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  node-init early --root /sysroot")]
     Early(boot_stages::Early),
     /// Make this node what its seed says. Run at every boot; running it again changes nothing.
-    #[command(after_help = "Example:\n  node-init provision --dry-run")]
+    #[command(
+        after_help = "Examples:\n  node-init provision --dry-run\n  node-init provision --apply /root/seed.toml\n\nExit status: 0 done, 1 failed or something is left for a person, 2 wrong use."
+    )]
     Provision(boot_stages::Provision),
     /// Show the status screen on standard output, which is a terminal, until stopped.
     #[command(after_help = "Example:\n  node-init console --once")]

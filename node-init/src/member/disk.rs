@@ -29,8 +29,10 @@ pub struct Hardware {
 pub struct DiskFile {
     /// Random number of 16 bytes, minted with the metadata; 32 hexadecimal digits.
     pub mint: DiskId,
-    /// DRBD's own number of this metadata (`device_uuid` of the superblock).
-    pub device_uuid: u64,
+    /// The file or device that has the metadata, told from another in its place.
+    pub target: String,
+    /// Name of the pair and fingerprint of its secret: whose data this is.
+    pub pair: String,
     /// The hardware it was minted on, for messages.
     pub hardware: Hardware,
 }
@@ -51,6 +53,14 @@ impl DiskFile {
     /// When it is damaged.
     pub fn load(place: &Place) -> Result<Option<Self>, KeptError> {
         place.read(path::DISK_ID)
+    }
+
+    /// Keeps it: durable when this returns.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn store(&self, place: &Place) -> Result<(), KeptError> {
+        place.write(path::DISK_ID, self)
     }
 
     /// The identity on this hardware.
@@ -196,7 +206,8 @@ mod tests {
     fn file() -> DiskFile {
         DiskFile {
             mint: DiskId([7; 16]),
-            device_uuid: 5,
+            target: "inode 5".into(),
+            pair: "site-042".into(),
             hardware: Hardware { board: "uuid 1".into(), disk: "serial 1".into() },
         }
     }

@@ -43,7 +43,7 @@ pub enum KeptError {
 }
 
 /// The last good seed.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     schema: u32,
     /// Which box of it this is: `a`, `b` or the name of a worker.
@@ -110,6 +110,11 @@ impl Kept {
     /// The kernel's; then what was kept before is still there.
     pub fn store(&self, place: &Place) -> Result<(), KeptError> {
         place.write(path::KEPT_SEED, self)
+    }
+
+    /// Whether this very seed is what is kept.
+    pub fn is_stored(&self, place: &Place) -> bool {
+        Self::load(place).ok().flatten().is_some_and(|kept| kept == *self)
     }
 
     /// The files beside it, for the check.
