@@ -121,15 +121,17 @@ pub fn run(request: &Request) -> anyhow::Result<bool> {
 }
 
 fn phases(request: &Request, facts: &Facts, report: &mut Report) -> anyhow::Result<()> {
-    let _lock = lock()?;
     let own = if request.only == Some(Phase::Storage) {
         let own = Own::load()?;
         own.map(|own| (own.seed, own.member))
     } else {
+        let _lock = lock(request, "configure", Some(LOCK_PATIENCE))?;
         configure_phase(request, facts, report)?
     };
     let Some((seed, member)) = own.filter(|_| request.only != Some(Phase::Configure)) else { return Ok(()) };
     if let Some(wanted) = storage::wanted(&seed, &member) {
+        // Who writes a large file does it for minutes, and is waited for.
+        let _lock = lock(request, "storage", None)?;
         storage_phase(request, facts, report, &wanted)?;
     }
     Ok(())
@@ -140,27 +142,32 @@ fn clock() -> anyhow::Result<Duration> {
     Ok(nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?.into())
 }
 
-/// One run at a time.
-fn lock() -> anyhow::Result<Flock<fs::File>> {
+/// One run of a phase at a time. `patience`: how long another one is waited for, in quarters of a second.
+fn lock(request: &Request, phase: &str, patience: Option<u32>) -> anyhow::Result<Option<Flock<fs::File>>> {
+    if request.dry_run {
+        return Ok(None);
+    }
     fs::create_dir_all(path::RUN_DIR)?;
-    let path = Path::new(path::RUN_DIR).join("provision.lock");
+    let path = Path::new(path::RUN_DIR).join(format!("{phase}.lock"));
     let mut file = fs::File::options().create(true).append(true).open(&path)?;
     for attempt in 0.. {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((back, nix::errno::Errno::EWOULDBLOCK)) if attempt < LOCK_PATIENCE => file = back,
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => break,
+            Ok(lock) => return Ok(Some(lock)),
+            Err((back, nix::errno::Errno::EWOULDBLOCK)) => file = back,
             Err((_, error)) => return Err(error).with_context(|| path.display().to_string()),
         }
+        if patience.is_some_and(|patience| attempt >= patience) {
+            bail!(
+                "another provisioning has been running for minutes; `journalctl -u 'edgepair-*'` says what it does. Try again \
+                 when it is done"
+            );
+        }
         if attempt == 8 {
-            eprintln!("another provisioning is running; waiting for it");
+            println!("another provisioning is running; waiting for it");
         }
         std::thread::sleep(Duration::from_millis(250));
     }
-    bail!(
-        "another provisioning has been running for two minutes; the screen and `journalctl -u edgepair-storage` say what it \
-         does. Try again when it is done"
-    )
+    Ok(None)
 }
 
 fn knows(request: &Request, facts: &Facts, place: &Place, kept: Option<&Kept>) -> anyhow::Result<Knows> {

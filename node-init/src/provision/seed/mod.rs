@@ -131,10 +131,6 @@ pub fn choose(
 }
 
 /// The found seed in force; `None` when it is the kept one.
-#[expect(
-    clippy::type_complexity,
-    reason = "the seed, and how it differs from the one before if there was one"
-)]
 fn take(
     before: Option<&(Kept, Seed)>,
     found: &Found,
