@@ -68,7 +68,7 @@ impl Journal {
         let path = dir.join(format!("{}.jsonl", soak.name));
         let image = digest::of_file(&context.image.disk)?;
         let text = fs::read_to_string(&path).unwrap_or_default();
-        if let Some((cases, ran)) = read(&text, &image) {
+        if let Some(Known { cases, ran }) = read(&text, &image) {
             return Ok(Self { path, cases, ran });
         }
         if !text.is_empty() {
@@ -104,14 +104,22 @@ impl Journal {
 }
 
 /// The plan and what was run, if the journal is about this image. A last line that was cut short counts as not written.
-fn read(text: &str, image: &str) -> Option<(Vec<String>, Vec<(String, bool)>)> {
+fn read(text: &str, image: &str) -> Option<Known> {
     let mut lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
     let Some(Line::Plan { image: of, cases }) = lines.next() else { return None };
     let ran = lines.filter_map(|line| match line {
         Line::Ran { case, ok, .. } => Some((case, ok)),
         Line::Plan { .. } => None,
     });
-    (of == image).then(|| (cases, ran.collect()))
+    (of == image).then(|| Known { cases, ran: ran.collect() })
+}
+
+/// What a journal says.
+#[derive(Debug, PartialEq, Eq)]
+struct Known {
+    cases: Vec<String>,
+    /// Case and whether it passed, in the order in which they were run.
+    ran: Vec<(String, bool)>,
 }
 
 /// Runs what the journal has not seen pass. Says how many cases passed and failed in all.
@@ -169,9 +177,9 @@ mod tests {
         let ran = r#"{"line":"ran","case":"one","ok":true,"said":"well","seconds":3}"#;
         let cut = &ran[..20];
         let text = format!("{plan}\n{ran}\n{cut}");
-        let (cases, done) = read(&text, "abc").unwrap();
-        assert_eq!(cases, ["one", "two"]);
-        assert_eq!(done, [("one".to_owned(), true)]);
+        let known = read(&text, "abc").unwrap();
+        assert_eq!(known.cases, ["one", "two"]);
+        assert_eq!(known.ran, [("one".to_owned(), true)]);
         assert_eq!(read(&text, "another image"), None);
         assert_eq!(read("", "abc"), None);
         assert_eq!(read(ran, "abc"), None);
