@@ -3,14 +3,24 @@
 //! [`Manager::connect`] goes over the system bus, as everybody may. [`Manager::private`] goes over systemd's own socket:
 //! it is there from the first unit on, when there is no bus yet, and takes only root.
 
-use anyhow::Context;
-use zbus::blocking::{Connection, Proxy, connection, proxy};
-use zbus::proxy::CacheProperties;
-use zbus::zvariant::{OwnedObjectPath, OwnedValue};
+mod private;
 
-/// systemd's own socket.
-const PRIVATE: &str = "unix:path=/run/systemd/private";
+use std::future::Future;
+
+use anyhow::Context;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::runtime::Runtime;
+use zbus::connection;
+use zbus::proxy::CacheProperties;
+use zbus::zvariant::{DynamicType, OwnedObjectPath, OwnedValue, Type};
+use zbus::{Connection, Proxy};
+
 const NAME: &str = "org.freedesktop.systemd1";
+const PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+/// How long the manager may take for an answer. To read all units anew takes the slowest board a few seconds.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A row of `ListUnits`: name, description, load state, active state, sub state, followed unit, path, job id, job
 /// type, job path.
@@ -24,7 +34,7 @@ type JobRow = (u32, String, String, String, OwnedObjectPath, OwnedObjectPath);
 #[derive(Debug)]
 pub struct Manager {
     connection: Connection,
-    proxy: Proxy<'static>,
+    runtime: Runtime,
 }
 
 /// A unit as the manager sees it.
@@ -49,20 +59,13 @@ impl UnitState {
     }
 }
 
-fn proxy(connection: &Connection, path: &str, interface: &'static str) -> anyhow::Result<Proxy<'static>> {
-    let builder = proxy::Builder::<Proxy<'static>>::new(connection);
-    // Without a bus there is nobody who tells of changes: every property is asked for when it is needed.
-    let builder = builder.destination(NAME)?.path(path.to_owned())?.interface(interface)?;
-    Ok(builder.cache_properties(CacheProperties::No).build()?)
-}
-
 impl Manager {
     /// Connects to the system bus.
     ///
     /// # Errors
     /// When there is no bus.
     pub fn connect() -> anyhow::Result<Self> {
-        Self::over(Connection::system().context("the system bus")?)
+        Self::over(async { Connection::system().await.context("the system bus") })
     }
 
     /// Connects to systemd's own socket, also before there is a bus.
@@ -70,13 +73,37 @@ impl Manager {
     /// # Errors
     /// When systemd does not run here, or the caller is not root.
     pub fn private() -> anyhow::Result<Self> {
-        let connection = connection::Builder::address(PRIVATE)?.p2p().build().context(PRIVATE)?;
-        Self::over(connection)
+        Self::over(async {
+            let socket = private::connect().await.context("systemd's private socket")?;
+            connection::Builder::socket(socket).p2p().build().await.context("systemd's private socket")
+        })
     }
 
-    fn over(connection: Connection) -> anyhow::Result<Self> {
-        let proxy = proxy(&connection, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")?;
-        Ok(Self { connection, proxy })
+    fn over(connect: impl Future<Output = anyhow::Result<Connection>>) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let connection = runtime.block_on(async { tokio::time::timeout(PATIENCE, connect).await })??;
+        Ok(Self { connection, runtime })
+    }
+
+    async fn proxy(&self, path: &str, interface: &'static str) -> zbus::Result<Proxy<'static>> {
+        let builder = zbus::proxy::Builder::<Proxy<'static>>::new(&self.connection);
+        // Without a bus there is nobody who tells of changes: every property is asked for when it is needed.
+        let builder = builder.destination(NAME)?.path(path.to_owned())?.interface(interface)?;
+        builder.cache_properties(CacheProperties::No).build().await
+    }
+
+    fn wait<T>(&self, answer: impl Future<Output = zbus::Result<T>>) -> anyhow::Result<T> {
+        let answer = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, answer).await });
+        Ok(answer.context("systemd does not answer")??)
+    }
+
+    /// Calls a method of the manager.
+    fn call<B, R>(&self, method: &str, body: &B) -> anyhow::Result<R>
+    where
+        B: Serialize + DynamicType,
+        R: DeserializeOwned + Type,
+    {
+        self.wait(async { self.proxy(PATH, MANAGER).await?.call(method, body).await })
     }
 
     /// Reads all units and the manager's own settings anew.
@@ -84,7 +111,7 @@ impl Manager {
     /// # Errors
     /// The manager's.
     pub fn reload(&self) -> anyhow::Result<()> {
-        self.proxy.call::<_, _, ()>("Reload", &()).context("systemd cannot reload")
+        self.call::<_, ()>("Reload", &()).context("systemd cannot reload")
     }
 
     /// Queues a job and does not wait for it. `verb` is `Start`, `Stop`, `ReloadOrTryRestart`, `TryRestart`, ….
@@ -93,8 +120,7 @@ impl Manager {
     /// The manager's, for example when there is no such unit.
     pub fn queue(&self, verb: &str, unit: &str) -> anyhow::Result<()> {
         let method = format!("{verb}Unit");
-        self.proxy
-            .call::<_, _, OwnedObjectPath>(method.as_str(), &(unit, "replace"))
+        self.call::<_, OwnedObjectPath>(&method, &(unit, "replace"))
             .with_context(|| format!("{} {unit}", verb.to_lowercase()))?;
         Ok(())
     }
@@ -104,18 +130,20 @@ impl Manager {
     /// # Errors
     /// The manager's.
     pub fn state(&self, unit: &str) -> anyhow::Result<UnitState> {
-        let path: OwnedObjectPath = self.proxy.call("LoadUnit", &(unit,)).with_context(|| unit.to_owned())?;
-        let unit = proxy(&self.connection, path.as_str(), "org.freedesktop.systemd1.Unit")?;
-        let text = |name: &str| -> anyhow::Result<String> { Ok(unit.get_property::<String>(name)?) };
-        let job: (u32, OwnedObjectPath) = unit.get_property::<OwnedValue>("Job")?.try_into()?;
-        let tried: u64 = unit.get_property("ConditionTimestampMonotonic")?;
-        let condition: bool = unit.get_property("ConditionResult")?;
-        Ok(UnitState {
-            load: text("LoadState")?,
-            active: text("ActiveState")?,
-            job: job.0 != 0,
-            condition_failed: tried != 0 && !condition,
-        })
+        let path: OwnedObjectPath = self.call("LoadUnit", &(unit,)).with_context(|| unit.to_owned())?;
+        let ask = async {
+            let unit = self.proxy(path.as_str(), UNIT).await?;
+            let job: (u32, OwnedObjectPath) = unit.get_property::<OwnedValue>("Job").await?.try_into()?;
+            let tried: u64 = unit.get_property("ConditionTimestampMonotonic").await?;
+            let condition: bool = unit.get_property("ConditionResult").await?;
+            Ok(UnitState {
+                load: unit.get_property("LoadState").await?,
+                active: unit.get_property("ActiveState").await?,
+                job: job.0 != 0,
+                condition_failed: tried != 0 && !condition,
+            })
+        };
+        self.wait(ask).with_context(|| unit.to_owned())
     }
 
     /// Names of failed units, sorted.
@@ -123,7 +151,7 @@ impl Manager {
     /// # Errors
     /// The bus's.
     pub fn failed(&self) -> anyhow::Result<Vec<String>> {
-        let rows: Vec<UnitRow> = self.proxy.call("ListUnitsFiltered", &(vec!["failed"],))?;
+        let rows: Vec<UnitRow> = self.call("ListUnitsFiltered", &(vec!["failed"],))?;
         let mut names: Vec<String> = rows.into_iter().map(|row| row.0).collect();
         names.sort();
         Ok(names)
@@ -134,7 +162,7 @@ impl Manager {
     /// # Errors
     /// The bus's.
     pub fn jobs(&self, own: &str) -> anyhow::Result<Vec<String>> {
-        let rows: Vec<JobRow> = self.proxy.call("ListJobs", &())?;
+        let rows: Vec<JobRow> = self.call("ListJobs", &())?;
         Ok(rows.into_iter().map(|row| row.1).filter(|unit| unit != own).collect())
     }
 }
