@@ -125,6 +125,23 @@ impl Spec {
         })
     }
 
+    /// A copy of a pair that is off, with its saved states, in another folder and with other ports of this computer.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn copy(&self, dir: &Path) -> anyhow::Result<Self> {
+        let mut copy = Self::new(dir, &self.image, self.accel(), self.witness)?;
+        copy.write_log = self.write_log;
+        for side in Side::BOTH {
+            fs::create_dir_all(copy.node(side))?;
+            site::copy_sparse(&self.flashed(side), &copy.flashed(side))?;
+            for file in ["disk.qcow2", "vars.qcow2"] {
+                site::copy_sparse(&self.node(side).join(file), &copy.node(side).join(file))?;
+            }
+        }
+        Ok(copy)
+    }
+
     /// How its guests run.
     pub fn accel(&self) -> Accel {
         if self.kvm { Accel::Kvm } else { Accel::Tcg }
@@ -135,8 +152,25 @@ impl Spec {
         Deadline::seconds(on_real_hardware * self.accel().patience())
     }
 
-    fn base(&self, side: Side) -> PathBuf {
+    /// The disk as a node's box was flashed: what its copy-on-write layer lies on.
+    pub fn flashed(&self, side: Side) -> PathBuf {
         self.dir.join(format!("flashed-{side}.img"))
+    }
+
+    /// Makes a second disk for a node, `second.qcow2` in its folder, over a file that it sees as `/in/second.img`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn second_disk(&self, side: Side, image: &Path) -> anyhow::Result<Extra> {
+        let below = Mount { source: image.to_owned(), target: "/in/second.img".into(), writable: false };
+        super::vm::layer(&self.image, &self.node(side), &below, "second.qcow2", DISK)?;
+        let arguments = [
+            "-blockdev",
+            "driver=qcow2,node-name=disk1,file.driver=file,file.filename=/build/second.qcow2",
+            "-device",
+            "virtio-blk-pci,drive=disk1,bootindex=9,serial=edgepair-disk1",
+        ];
+        Ok(Extra { arguments: arguments.map(str::to_owned).into(), mounts: vec![below] })
     }
 
     fn lan(&self) -> PathBuf {
@@ -165,7 +199,7 @@ impl Spec {
             write_log: self.write_log,
             mounts: [vec![lan], more.mounts.clone()].concat(),
             extra: more.arguments.clone(),
-            ..Config::plain(side.letter(), &self.base(side), DISK)
+            ..Config::plain(side.letter(), &self.flashed(side), DISK)
         }
     }
 }
@@ -205,7 +239,7 @@ impl Pair {
         for folder in [spec.lan(), spec.node(side)] {
             fs::create_dir_all(folder)?;
         }
-        site.flash(&spec.image.disk, &spec.base(side)).context("flashing")?;
+        site.flash(&spec.image.disk, &spec.flashed(side)).context("flashing")?;
         Vm::prepare(&spec.image, &spec.config(side, &Extra::default()), &spec.node(side))
     }
 

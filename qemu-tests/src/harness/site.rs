@@ -186,6 +186,7 @@ impl Site {
     /// # Errors
     /// When it cannot be written.
     pub fn flash(&self, image: &Path, disk: &Path) -> anyhow::Result<()> {
+        let _ = fs::remove_file(disk);
         copy_sparse(image, disk).with_context(|| format!("copy of {}", image.display()))?;
         edgepair_seed_place::put(disk, &self.payload())?;
         Ok(())
@@ -239,7 +240,10 @@ fn ssh_key(dir: &Path) -> anyhow::Result<String> {
 }
 
 /// Copies a file and leaves its holes holes.
-fn copy_sparse(from: &Path, to: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The kernel's.
+pub fn copy_sparse(from: &Path, to: &Path) -> anyhow::Result<()> {
     let mut source = File::open(from)?;
     let target = File::create(to)?;
     let size = source.seek(SeekFrom::End(0))?;

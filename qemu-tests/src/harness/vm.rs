@@ -107,25 +107,11 @@ impl Vm {
     /// When a file cannot be made.
     pub fn prepare(image: &Image, config: &Config, dir: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(dir)?;
+        let below = Mount { source: config.disk.clone(), target: "/in/disk.img".into(), writable: false };
+        layer(image, dir, &below, "disk.qcow2", config.disk_size)
+            .context("the disk's copy-on-write layer")?;
         let sandbox = Sandbox { tools: image.tools.clone() };
         let mounts = mounts(config, dir);
-        let size = config.disk_size.to_string();
-        let create = [
-            "qemu-img",
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-b",
-            "/in/disk.img",
-            "-F",
-            "raw",
-            "/build/disk.qcow2",
-            &size,
-        ];
-        HostRunner
-            .run(&sandbox.wrap(&create.map(str::to_owned), &[], &mounts, false))
-            .context("the disk's copy-on-write layer")?;
         // As qcow2, so that a saved state can hold them.
         let vars = [
             "qemu-img",
@@ -271,6 +257,17 @@ impl Drop for Vm {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Makes a copy-on-write layer in a machine's folder, over a raw image that the machine sees at the same place.
+pub(super) fn layer(image: &Image, dir: &Path, below: &Mount, name: &str, size: u64) -> anyhow::Result<()> {
+    let sandbox = Sandbox { tools: image.tools.clone() };
+    let build = Mount { source: dir.to_owned(), target: "/build".into(), writable: true };
+    let (path, size) = (format!("/build/{name}"), size.to_string());
+    let argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", &below.target, "-F", "raw", &path, &size]
+        .map(str::to_owned);
+    HostRunner.run(&sandbox.wrap(&argv, &[], &[build, below.clone()], false))?;
+    Ok(())
 }
 
 /// Starts a program that ends with the thread that started it; what it says goes into a file.
