@@ -139,6 +139,17 @@ impl Facts {
         let _ = std::fs::remove_file(self.dir.join(format!("{name}.json")));
     }
 
+    /// Takes a problem back.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn clear(&self, key: &str) -> io::Result<()> {
+        match std::fs::remove_file(self.dir.join(format!("problem-{key}.json"))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// All problems of this boot, by key.
     pub fn problems(&self) -> Vec<Problem> {
         let Ok(entries) = std::fs::read_dir(&self.dir) else { return Vec::new() };

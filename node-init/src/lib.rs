@@ -3,6 +3,7 @@
 //! One binary beside systemd, which stays PID 1. The flow is `main` → [`commands`] (one file per subcommand:
 //! arguments in, exit code out) → the module that does the work:
 //!
+//! * [`agent`]: who is active: the shell around the pair's decision core.
 //! * [`early`]: before the root is switched to: the booted disk, the state partition, `/etc`.
 //! * [`provision`]: what this node is to be, step by step.
 //! * [`boot`]: which slot this is, and when it may stay.
@@ -15,6 +16,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
 
+pub mod agent;
 pub mod begun;
 pub mod boot;
 pub mod commands;

@@ -76,7 +76,7 @@ pub fn run(only: &[String]) -> Result<(), String> {
 }
 
 /// Builds the default image; what it says about it goes to the scenarios.
-fn image() -> Result<(), String> {
+pub fn image() -> Result<(), String> {
     println!("== image: edgepair build images/x86-64.toml");
     let path = root().join("target/image.json");
     let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;

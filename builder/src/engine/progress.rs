@@ -77,6 +77,13 @@ impl Running<'_> {
         self.finish(&size::show(bytes));
     }
 
+    /// What it is at now, shown where lines can move.
+    pub fn at(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{:<10} {what}", self.name));
+        }
+    }
+
     /// The work is done, with a remark.
     pub fn finish(self, remark: &str) {
         if let Some(bar) = &self.bar {

@@ -90,6 +90,12 @@ pub mod path {
     /// Written by the agent once this node is part of a formed pair; from then on what both nodes must change together
     /// is no longer one node's to change.
     pub const FORMED: &str = "/var/lib/edgepair/formed.json";
+    /// What the agent remembers of its pair (JSON): record, policy, first forming.
+    pub const PAIR_MEMORY: &str = "/var/lib/edgepair/pair.json";
+    /// Control socket of the agent, for root.
+    pub const AGENT_SOCKET: &str = "/run/edgepair/agent.sock";
+    /// Held by the agent for as long as it lives; the fence handler decides by itself only when it gets it.
+    pub const AGENT_LOCK: &str = "/run/edgepair/agent.lock";
     /// Proofs of emptiness of destructive steps that were begun and are not finished (JSON, one file for each target).
     pub const BEGUN_DIR: &str = "/var/lib/edgepair/begun";
     /// Which box this is in this boot (JSON): written once the seed and the hardware have been found to agree.

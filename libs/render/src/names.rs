@@ -25,6 +25,8 @@ pub const POSTGRES_UNIT: &str = "edgepair-postgres.service";
 pub const POSTGRES_ETC: &str = "/etc/edgepair/postgres";
 /// Role and database of kine, the part of k3s that speaks SQL.
 pub const KINE: &str = "kine";
+/// Unit of the agent.
+pub const AGENT_UNIT: &str = "edgepair-agent.service";
 /// Unit of the k3s server.
 pub const K3S_SERVER_UNIT: &str = "edgepair-k3s-server.service";
 /// Unit of the k3s agent.

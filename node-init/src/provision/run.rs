@@ -65,7 +65,7 @@ pub struct Request {
 /// Another run may take as long as a device needs to settle, in quarters of a second.
 const LOCK_PATIENCE: u32 = 4 * 120;
 /// How long a card that the seed names is waited for at boot, in quarters of a second.
-const CARD_PATIENCE: u32 = 4 * 10;
+const CARD_PATIENCE: u32 = 4 * 15;
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -193,7 +193,8 @@ fn knows(request: &Request, facts: &Facts, place: &Place, kept: Option<&Kept>) -
             |cards: &edgepair_render::Facts| knows.kept_cards.as_ref().is_none_or(|kept| kept == cards);
         let mut seen = knows.cards.clone();
         for _ in 0..CARD_PATIENCE {
-            if known(&seen) && !seen.cards.is_empty() {
+            // A card that udev has not dealt with is still called eth0 and will have another name in a moment.
+            if known(&seen) && !seen.cards.is_empty() && cards::named(place, &seen) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(250));
@@ -227,7 +228,7 @@ fn configure_phase(
     let place = Place::default();
     if request.boot {
         // Names of cards and labels of sticks are udev's; what takes longer than this is not waited for.
-        let _ = HostRunner.run(&Invocation::new("udevadm").args(["settle", "--timeout=10"]));
+        let _ = HostRunner.run(&Invocation::new("udevadm").args(["settle", "--timeout=60"]));
     }
     let kept = Kept::load(&place).map_err(|error| error.to_string());
     let has_kept = matches!(kept, Ok(Some(_)));

@@ -252,7 +252,13 @@ impl Disk for Host {
                 .and_then(|file| file.write_all_at(b"0", 0))
                 .context("discards cannot be switched off")?;
         }
-        HostRunner.run(&Invocation::new("udevadm").args(["settle", "--timeout=10"]))?;
+        // Only for this device: at boot udev has others to deal with, which a slow box takes minutes for.
+        let link = format!("/dev/disk/by-loop-ref/{BACKING_REF}");
+        let settle = Invocation::new("udevadm").args(["settle", "--timeout=90"]);
+        let _ = HostRunner.run(&settle.arg(format!("--exit-if-exists={link}")));
+        if !Path::new(&link).exists() {
+            bail!("udev has not made {link} in 90 s");
+        }
         Ok(())
     }
 

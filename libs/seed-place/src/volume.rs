@@ -106,7 +106,7 @@ fn mbr(file: &File, size: u64) -> Vec<(Volume, Option<String>)> {
 }
 
 fn label(file: &File, volume: &Volume) -> Option<String> {
-    super::fat::label(file, volume.start, volume.length)
+    crate::fat::label(file, volume.start, volume.length)
 }
 
 /// Writing below a mounted file system would damage it.

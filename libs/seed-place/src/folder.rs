@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use edgepair_host_io::atomic;
 
-use super::Payload;
+use crate::Payload;
 
 pub(super) fn put(folder: &Path, payload: &Payload) -> anyhow::Result<()> {
     let mut ready: Vec<(PathBuf, PathBuf)> = Vec::new();

@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, bail};
 use edgepair_seed::SEED_FILE;
 
-use super::Payload;
+use crate::Payload;
 use folder::{ENTRY, Folder};
 use geometry::{Changes, Root, SECTOR, Table, Volume};
 
