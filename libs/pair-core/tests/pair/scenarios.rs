@@ -36,6 +36,9 @@ pub const BASE: Scenario = Scenario {
         policy: 0,
         promote: 0,
         clients: 0,
+        lag: 0,
+        restart: 0,
+        rollback: 0,
     },
     alive: false,
     twist: Twist::None,
@@ -189,6 +192,9 @@ fn probe() {
         policy: env("POLICY", 0),
         promote: env("PROMOTE", 0),
         clients: env("CLIENTS", 0),
+        lag: env("LAG", 0),
+        restart: env("RESTART", 0),
+        rollback: env("ROLLBACK", 0),
     };
     let scenario = Scenario { name: "probe", left, alive: env("ALIVE", 0) > 0, ..BASE };
     let found = explore(scenario, Duration::from_secs(env("BOUND", 10) as u64 * 10));
