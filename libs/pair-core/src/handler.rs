@@ -113,7 +113,10 @@ impl Handler {
         let silence = if rules.lacks(Broken::HandlerAnswers5) { Code::Unreachable } else { Code::Stay };
         Some(match answer {
             // A node that knows a later record has won at a witness that went back in time.
-            Answer::Won(record) if owns(&record, facts) && !facts.knows_later(&record) => {
+            Answer::Won(record)
+                if owns(&record, facts)
+                    && (!facts.knows_later(&record) || rules.lacks(Broken::UndoneWin)) =>
+            {
                 Step::Exit(Code::PeerOutdated)
             }
             Answer::Won(_) => Step::Exit(Code::Stay),

@@ -62,7 +62,7 @@ const NONE: Left = BASE.left;
 
 /// What the runs below must have fired, together: every name that `table` can give, but those that all rules
 /// forbid or that need a witness no run has: exits 5 and other, "frozen meets Consistent", and the witness's
-/// refusals HolderUnknown (a new database in a known lineage), WitnessBehind, SameDisk and EpochsExhausted.
+/// refusals HolderUnknown (a new database in a known lineage), SameDisk and EpochsExhausted.
 const WANTED: &str = include_str!("wanted.txt");
 
 fn runs() -> Vec<Scenario> {
@@ -84,6 +84,13 @@ fn runs() -> Vec<Scenario> {
         ),
         run("crash, link, disk error", Left { crash: 1, link: 1, disk: 1, write: 1, ..NONE }),
         run("crash, link, witness restored", Left { crash: 1, link: 1, restore: 1, write: 1, ..NONE }),
+        run("crash, link, witness rolled back", Left { crash: 1, link: 1, rollback: 1, write: 1, ..NONE }),
+        run("crash, 2 link changes, slow command", Left { crash: 1, link: 2, lag: 1, write: 1, ..NONE }),
+        run("crash, leave, slow command", Left { crash: 1, link: 1, leave: 1, lag: 1, write: 1, ..NONE }),
+        run(
+            "crash, 2 link changes, agent restarts",
+            Left { crash: 1, link: 2, agent: 1, restart: 1, write: 1, ..NONE },
+        ),
         run("crash, leave", Left { crash: 1, leave: 1, write: 2, ..NONE }),
         run("crash, link, switchover", Left { crash: 1, link: 1, switchover: 1, write: 2, ..NONE }),
         run("crash, link, clients lost", Left { crash: 1, link: 1, clients: 1, write: 1, ..NONE }),
