@@ -208,3 +208,6 @@ fn claim(facts: &Facts, rules: Rules, record: Record) -> Query {
 pub fn owns(record: &Record, facts: &Facts) -> bool {
     record.holder == Holder::Solo { side: facts.side, disk: facts.disk_id }
 }
+
+#[cfg(test)]
+mod tests;

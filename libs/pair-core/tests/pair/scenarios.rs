@@ -157,6 +157,18 @@ fn check(scenario: Scenario) {
     assert!(found.broken.is_none(), "{}", scenario.name);
 }
 
+/// Every run with at most one fault of each kind: what a mutation test can afford for each mutant.
+#[test]
+fn the_laws_in_small() {
+    for run in runs() {
+        let one = |n: u8| n.min(1);
+        let l = run.left;
+        let left =
+            Left { crash: one(l.crash), link: one(l.link), write: one(l.write), delay: one(l.delay), ..l };
+        check(Scenario { left, ..run });
+    }
+}
+
 #[test]
 fn the_pair_keeps_its_laws() {
     let only = std::env::var("EDGEPAIR_RUN").ok();
