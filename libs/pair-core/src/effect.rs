@@ -111,7 +111,10 @@ pub enum Effect {
     Connect,
     /// `drbdadm disconnect`, in order: the kernel outdates this disk.
     Disconnect,
-    /// `drbdadm disconnect` and `connect` on a frozen Primary, which makes the kernel ask its handler again.
+    /// Cut the link of a frozen Primary and connect again, which makes the kernel ask its handler again. To be cut
+    /// hard (`drbdsetup disconnect --force`, then `connect`), never in order: if the kernels have met meanwhile, a
+    /// Primary's orderly disconnect outdates the peer and goes on without asking anybody (`conn_try_disconnect`,
+    /// `SS_PRIMARY_NOP`), while a hard one freezes it again.
     AskAgain,
     /// `drbdadm outdate`; durable.
     Outdate,

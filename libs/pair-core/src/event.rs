@@ -7,13 +7,15 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Names one request to a witness or a power device, or one transaction. The shell supplies a value that no
-/// request in flight has: a late answer must never count for a newer request.
+/// Names one request to a witness or power device, one message that wants an answer, or one transaction. A late
+/// answer must never count for a newer request, and both nodes remember transactions over power cuts. So the shell
+/// never supplies a value twice in the life of a pair: a random 64-bit start at each start of the agent, then
+/// counted up (docs/protocol.md, "What the shell must guarantee").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestId(pub u64);
 
-/// Names one call of a DRBD handler.
+/// Names one call of a DRBD handler. The peer's promise is bound to it, so it is as unique as a [`RequestId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct QuestionId(pub u64);

@@ -55,6 +55,13 @@ pub struct Facts {
     pub power: bool,
 }
 
+impl Facts {
+    /// This node remembers a later record than this one.
+    fn knows_later(&self, record: &Record) -> bool {
+        self.record.is_some_and(|seen| seen.lineage == record.lineage && seen.epoch > record.epoch)
+    }
+}
+
 /// What the handler does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -105,7 +112,13 @@ impl Handler {
         }
         let silence = if rules.lacks(Broken::HandlerAnswers5) { Code::Unreachable } else { Code::Stay };
         Some(match answer {
-            Answer::Won(record) if owns(&record, facts) => Step::Exit(Code::PeerOutdated),
+            // A node that knows a later record has won at a witness that went back in time.
+            Answer::Won(record)
+                if owns(&record, facts)
+                    && (!facts.knows_later(&record) || rules.lacks(Broken::UndoneWin)) =>
+            {
+                Step::Exit(Code::PeerOutdated)
+            }
             Answer::Won(_) => Step::Exit(Code::Stay),
             Answer::Silence => Step::Exit(silence),
             Answer::Is(record) => match record.holder {
@@ -195,3 +208,6 @@ fn claim(facts: &Facts, rules: Rules, record: Record) -> Query {
 pub fn owns(record: &Record, facts: &Facts) -> bool {
     record.holder == Holder::Solo { side: facts.side, disk: facts.disk_id }
 }
+
+#[cfg(test)]
+mod tests;

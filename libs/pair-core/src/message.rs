@@ -48,8 +48,8 @@ pub struct Hello {
     pub role: Role,
     /// It is a frozen Primary, since this question.
     pub frozen: Option<QuestionId>,
-    /// Its kernel believes the replication link is up. To a node whose own link is down that means: it has not
-    /// noticed yet, and may freeze any moment.
+    /// Its kernel believes the replication link is up, or it is frozen and has no name for the freeze yet. To a node
+    /// whose own link is down either means: ask again.
     pub connected: bool,
     /// It reaches its clients' network.
     pub clients: bool,

@@ -34,6 +34,10 @@ pub enum Broken {
     PairAtOnce,
     /// A disk with data connects although the record names another.
     TrustStrangers,
+    /// A Primary that froze but was not asked yet says that it is not frozen.
+    UnnamedFreeze,
+    /// A won change counts although this node knows that it is undone.
+    UndoneWin,
     /// A slot is blessed when this node's trial passed, before the decision.
     BlessEarly,
     /// A failed health check reboots without marking the slot bad.

@@ -70,6 +70,16 @@ impl View {
         frozen: false,
     };
 
+    /// This view, or the safe one where the kernel cannot have been in it: a lone Primary whose peer is not known to
+    /// be outdated is frozen (`sanitize_state`, `fencing resource-and-stonith`). One change of state reaches user space as
+    /// several lines, and what a shell makes of half of them must not look like a granted node.
+    #[must_use]
+    pub fn safe(self) -> View {
+        let alone = self.role == Role::Primary && !self.connected();
+        let asks = self.disk >= Disk::Consistent && self.peer_disk > Disk::Outdated;
+        View { frozen: self.frozen || (alone && asks), ..self }
+    }
+
     /// Is there a connection?
     pub fn connected(&self) -> bool {
         self.link >= Link::Connected

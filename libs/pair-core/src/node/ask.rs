@@ -146,7 +146,8 @@ impl Node {
     }
 
     fn on_answer(&mut self, purpose: Purpose, answer: Answer, out: &mut Out) {
-        let won = matches!(answer, Answer::Won(_));
+        // A change that this node knows to be undone was won at a witness that has lost history since: no grant.
+        let won = matches!(answer, Answer::Won(record) if purpose == Purpose::Change || self.durable.record == Some(record));
         // The first request of a node without memory was a read: now it can ask for what it wants.
         let again = matches!(answer, Answer::Is(_)) && self.wish(purpose).is_some();
         let useful = self.unknown.is_none() || purpose == Purpose::Appoint;

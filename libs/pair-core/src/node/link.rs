@@ -12,6 +12,7 @@ use crate::{
 
 impl Node {
     pub(super) fn on_drbd(&mut self, old: View, new: View, out: &mut Out) {
+        let (old, new) = (old.safe(), new.safe());
         if old != self.view {
             out.alarm(Alarm::MissedEvent);
         }

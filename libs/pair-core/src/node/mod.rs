@@ -24,7 +24,7 @@ use crate::{
     handler::{Facts, Handler},
     message::{Hello, Message, Policy},
     record::{DiskId, Epoch, Holder, Lineage, Record, Side},
-    rules::Rules,
+    rules::{Broken, Rules},
     view::{Disk, Role, View},
 };
 use ask::Pending;
@@ -243,17 +243,21 @@ impl Node {
 
     /// What this node tells its peer.
     pub fn hello(&self) -> Hello {
+        // The freeze shows before the kernel's handler has asked, or was named to an agent that is gone. Until it has
+        // a name the peer can promise nothing for it, and must not connect: it is to ask again.
+        let unnamed = self.view.role == Role::Primary && self.view.frozen && self.freeze.is_none();
         Hello {
             disk: self.me.disk,
             record: self.durable.record,
             role: self.view.role,
             frozen: self.freeze.filter(|_| self.view.role == Role::Primary && self.view.frozen),
-            connected: self.view.connected(),
+            connected: self.view.connected() || (unnamed && !self.rules.lacks(Broken::UnnamedFreeze)),
             clients: self.clients,
             revision: self.durable.policy.revision,
             prepared: self.durable.prepared.map(|(id, _)| id),
             stayed: self.stayed,
-            healthy: self.view.healthy(),
+            // A node that waits for the permission to leave does not ask for more than it has.
+            healthy: self.view.healthy() && !matches!(self.plan, Plan::Leaving(_)),
             usable: self.view.disk > Disk::Inconsistent,
             asks: None,
             answers: None,
@@ -280,7 +284,13 @@ impl Node {
         self.armed & (1 << timer as u8) != 0
     }
 
-    /// What a handler knows; also what the agent leaves on tmpfs for a handler that must run without it.
+    /// What the agent leaves on tmpfs for a handler that must run without it. What was promised or sworn for one
+    /// freeze stays with the agent: a handler alone cannot tell whether this freeze is still that one.
+    pub fn facts_alone(&self) -> Facts {
+        Facts { promised: false, sworn: false, ..self.facts() }
+    }
+
+    /// What a handler knows.
     pub fn facts(&self) -> Facts {
         Facts {
             side: self.me.side,

@@ -47,7 +47,8 @@ pub(crate) struct Change {
 
 impl Node {
     pub(super) fn start_change(&mut self, policy: Policy, out: &mut Out) {
-        let Some(id) = out.fresh else { return };
+        // A name that was used already would end the old transaction once more instead of this one.
+        let Some(id) = out.fresh.filter(|id| self.durable.committed != Some(*id)) else { return };
         let stage = match (self.durable.policy.mode, policy.mode) {
             (Mode::Witness, _) => Stage::Lock,
             (_, Mode::Witness) => Stage::Look,
@@ -124,7 +125,7 @@ impl Node {
             && self.view.peer == Some(Role::Primary)
             && self.plan == super::Plan::None
             && self.change.is_none();
-        let known = self.durable.prepared.is_some_and(|(present, _)| present == id);
+        let known = self.durable.prepared == Some((id, policy));
         let free =
             standby && self.durable.prepared.is_none() && policy.revision > self.durable.policy.revision;
         if free {

@@ -1,9 +1,9 @@
 //! Events into the agents, effects out of them, and what the kernel does about it.
 
 use crate::{
-    drbd::{Kernel, Why},
+    drbd::Kernel,
     table,
-    world::{Flight, Power, Scenario, Stage, Twist, World},
+    world::{Flight, Held, Power, Scenario, Stage, Twist, World},
 };
 use pair_core::{
     effect::Effect,
@@ -112,7 +112,8 @@ impl World {
         if self.hosts[at].power != Power::On {
             return;
         }
-        let Some(agent) = &mut self.hosts[at].agent else {
+        let lone = matches!((&event, self.hosts[at].lone), (Event::Witness { request, .. }, Some(lone)) if lone.request() == *request);
+        let Some(agent) = self.hosts[at].agent.as_mut().filter(|_| !lone) else {
             self.lone_question(at, event, fresh, act);
             return;
         };
@@ -183,29 +184,12 @@ impl World {
                 self.send(at, Flight { id, stage: Stage::Shot, orphan: false });
             }
             Effect::Answer { id, code } => self.answer(at, id, code, act),
-            Effect::Promote { force } => self.promote(at, force, act),
-            // It waits for I/O that is under way, which a dead link holds up.
-            Effect::Demote if !host.ready && host.waiting == 0 => {
-                host.kernel.role = Role::Secondary;
-                if self.live() {
-                    self.hosts[1 - at].kernel.peer = Some(Role::Secondary);
-                }
-            }
-            Effect::Connect if host.kernel.link == Link::StandAlone => host.kernel.link = Link::Connecting,
-            Effect::Disconnect => self.disconnect(at),
-            Effect::AskAgain => {
-                if host.kernel.frozen && host.kernel.link < Link::Connected && host.kernel.question.is_none()
-                {
-                    host.kernel.link = Link::Connecting;
-                    self.question(at, Why::Lost, act);
-                }
-            }
-            Effect::Outdate => {
-                let alone = host.kernel.link < Link::Connected && host.kernel.role == Role::Secondary;
-                if alone && host.kernel.disk > Disk::Outdated {
-                    host.kernel.disk = Disk::Outdated;
-                }
-            }
+            Effect::Promote { force } => self.command(at, Held::Promote(force), act),
+            Effect::Demote => self.command(at, Held::Demote, act),
+            Effect::Connect => self.command(at, Held::Connect, act),
+            Effect::Disconnect => self.command(at, Held::Disconnect, act),
+            Effect::AskAgain => self.command(at, Held::AskAgain, act),
+            Effect::Outdate => self.command(at, Held::Outdate, act),
             Effect::Service(on) => {
                 if host.ready != on {
                     host.ready = on;
@@ -224,13 +208,46 @@ impl World {
             Effect::Reset => self.off(at, false),
             Effect::Halt => host.halting = true,
             Effect::Taint(on) => host.taint = on,
-            Effect::PowerOn
-            | Effect::Connect
-            | Effect::Demote
-            | Effect::Arm(_)
-            | Effect::Disarm(_)
-            | Effect::Alarm(_)
-            | Effect::Refuse(_) => {}
+            Effect::PowerOn | Effect::Arm(_) | Effect::Disarm(_) | Effect::Alarm(_) | Effect::Refuse(_) => {}
+        }
+    }
+
+    /// A command to the kernel: at once, unless one is held up or before it.
+    fn command(&mut self, at: usize, command: Held, act: &mut Act) {
+        let host = &mut self.hosts[at];
+        if host.slow || !host.held.is_empty() {
+            host.slow = false;
+            if !host.held.contains(&command) {
+                host.held.push(command);
+            }
+            return;
+        }
+        self.carry_out(at, command, act);
+    }
+
+    /// What was held up happens, whatever has become of the pair meanwhile.
+    pub fn carry_out(&mut self, at: usize, command: Held, act: &mut Act) {
+        let host = &mut self.hosts[at];
+        match command {
+            Held::Question(id, asked) => act.queue.push_back((at, Event::Question { id, asked })),
+            Held::Promote(force) => self.promote(at, force, act),
+            // It waits for I/O that is under way, which a dead link holds up.
+            Held::Demote if !host.ready && host.waiting == 0 => {
+                host.kernel.role = Role::Secondary;
+                if self.live() {
+                    self.hosts[1 - at].kernel.peer = Some(Role::Secondary);
+                }
+            }
+            Held::Connect if host.kernel.link == Link::StandAlone => host.kernel.link = Link::Connecting,
+            Held::Demote | Held::Connect => {}
+            Held::Disconnect => self.disconnect(at),
+            Held::AskAgain => self.ask_again(at, act),
+            Held::Outdate => {
+                let alone = host.kernel.link < Link::Connected && host.kernel.role == Role::Secondary;
+                if alone && host.kernel.disk > Disk::Outdated {
+                    host.kernel.disk = Disk::Outdated;
+                }
+            }
         }
     }
 
@@ -254,6 +271,8 @@ impl World {
         host.address = false;
         host.taint = false;
         host.mail = None;
+        host.slow = false;
+        host.held.clear();
     }
 
     /// The datastore commits one transaction.

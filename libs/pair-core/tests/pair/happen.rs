@@ -90,10 +90,12 @@ impl World {
             Move::AgentDies(at) => {
                 self.left.agent -= 1;
                 let host = &mut self.hosts[at];
-                host.facts = host.agent.take().map(|agent| agent.facts());
+                host.facts = host.agent.take().map(|agent| agent.facts_alone());
                 // Its handler's call fails with its socket; the kernel sees a broken helper.
                 host.kernel.question = None;
                 host.mail = None;
+                host.slow = false;
+                host.held.clear();
             }
             Move::Watchdog(at) => self.off(at, false),
             Move::Sleep(at) => {
@@ -160,6 +162,31 @@ impl World {
                 }
                 act.queue.push_back((at, Event::Operator(command)));
             }
+            Move::Slow(at) => {
+                self.left.lag -= 1;
+                self.hosts[at].slow = true;
+            }
+            Move::Release(at) => {
+                if !self.hosts[at].held.is_empty() {
+                    let first = self.hosts[at].held.remove(0);
+                    self.carry_out(at, first, act);
+                }
+            }
+            Move::AgentRestarts(at) => {
+                // The shell writes keepalived's FAULT first, then tells what it finds.
+                self.left.restart -= 1;
+                let ready = self.hosts[at].ready;
+                self.hosts[at].address = false;
+                self.start_agent(at, scenario);
+                self.pump(act);
+                if ready {
+                    act.queue.push_back((at, Event::Service(true)));
+                }
+            }
+            Move::RollBack => {
+                self.left.rollback -= 1;
+                self.witnesses[0].record = self.witnesses[0].backup;
+            }
             Move::Clients(at) => {
                 self.left.clients -= 1;
                 act.queue.push_back((at, Event::Clients(false)));
@@ -190,10 +217,23 @@ impl World {
         self.hosts[at].flights.retain(|flight| flight.id != id);
         let stage = match flight.stage {
             Stage::Going(to, query) => {
+                let seen = self.hosts[at].store.record;
                 let witness = &mut self.witnesses[to.0 as usize];
+                let record = witness.record;
+                // Every request shows the latest record that its sender has seen, signed.
+                let shown = match query {
+                    Query::Read => seen.filter(|_| !flight.orphan).map(|seen| (seen.lineage, seen.epoch)),
+                    Query::Swap(swap) => Some((swap.lineage, swap.expect)),
+                };
+                let behind = shown.is_some_and(|(l, epoch)| l == record.lineage && epoch > record.epoch);
+                if behind {
+                    table::count("record", "unknown: a later epoch was shown");
+                    witness.record = record.restored(lineage(3));
+                }
                 Stage::Back(match query {
                     Query::Read => Answer::Is(witness.record),
-                    Query::Swap(swap) => match decide(&witness.record, &swap) {
+                    // Decided on what it held, so that the sender learns why.
+                    Query::Swap(swap) => match decide(&record, &swap) {
                         Ok(record) => {
                             table::count("record", change(&witness.record.holder, &record.holder));
                             witness.record = record;

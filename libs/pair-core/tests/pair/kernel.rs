@@ -4,7 +4,7 @@ use crate::{
     act::Act,
     drbd::{Kernel, Later, Question, Why},
     table,
-    world::World,
+    world::{Held, Twist, World},
 };
 use pair_core::{
     effect::Code,
@@ -26,7 +26,45 @@ impl World {
                 Why::DiskError => "local-io-error",
             },
         );
-        act.queue.push_back((at, Event::Question { id, asked }));
+        let host = &mut self.hosts[at];
+        if host.slow {
+            host.slow = false;
+            host.held.push(Held::Question(id, asked));
+        } else {
+            act.queue.push_back((at, Event::Question { id, asked }));
+        }
+    }
+
+    /// The link of a frozen Primary is cut, hard, and taken up again.
+    pub fn ask_again(&mut self, at: usize, act: &mut Act) {
+        let live = self.live();
+        let kernel = &mut self.hosts[at].kernel;
+        if kernel.role == Role::Secondary || kernel.question.is_some() {
+            return;
+        }
+        if kernel.link < Link::Connected {
+            if kernel.frozen {
+                kernel.link = Link::Connecting;
+                self.question(at, Why::Lost, act);
+            }
+            return;
+        }
+        // The kernels have met meanwhile.
+        if act.scenario.twist == Twist::OrderlyAskAgain && live {
+            // `conn_try_disconnect`, `SS_PRIMARY_NOP`: the peer is outdated with it.
+            kernel.link = Link::Connecting;
+            kernel.peer_disk = Disk::Outdated;
+            kernel.unpeer();
+            let peer = &mut self.hosts[1 - at];
+            peer.kernel.link = Link::Connecting;
+            peer.kernel.unpeer();
+            if peer.kernel.disk > Disk::Outdated {
+                peer.kernel.disk = Disk::Outdated;
+                peer.unflushed = true;
+            }
+        } else if kernel.lose() {
+            self.question(at, Why::Lost, act);
+        }
     }
 
     /// A handler exits.

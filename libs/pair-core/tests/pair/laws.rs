@@ -2,11 +2,11 @@
 
 use crate::{
     moves::promises,
-    world::{Power, Scenario, World},
+    world::{Host, Power, Scenario, World},
 };
 use pair_core::{
     message::Mode,
-    record::Holder,
+    record::{Holder, Record},
     view::{Disk, Link, Role},
 };
 
@@ -75,7 +75,7 @@ impl World {
         }
         let record = self.witnesses[host.store.policy.witness.0 as usize].record;
         // A peer that is durably old cannot use the record; that is what its promise is worth.
-        let claimable = peer.md.was_up_to_date || peer.unflushed;
+        let claimable = (peer.md.was_up_to_date || peer.unflushed) && !knows_later(peer, &record);
         let paired = matches!(record.holder, Holder::Paired { a, b } if [a, b][1 - at] == peer.disk);
         !(paired && claimable && !peer.scrapped)
     }
@@ -96,8 +96,14 @@ impl World {
                 || !named
                 || !known
                 || !usable
+                || knows_later(host, &record)
                 || host.store.prepared.is_some()
                 || self.acked & !host.data == 0
         })
     }
+}
+
+/// It remembers more than the witness, which went back in time: it can prove that, but not claim.
+fn knows_later(host: &Host, record: &Record) -> bool {
+    host.store.record.is_some_and(|seen| seen.lineage == record.lineage && seen.epoch > record.epoch)
 }

@@ -4,6 +4,7 @@ use crate::world::{Power, Scenario, Stage, World};
 use pair_core::{
     event::{Command, RequestId, Timer},
     message::{Mode, Policy, WitnessId},
+    record::Record,
     view::{Disk, Link, Role},
 };
 
@@ -50,6 +51,12 @@ pub enum Move {
     Clone(usize),
     Operator(usize, Command),
     Clients(usize),
+    /// The next command to this kernel, or its next question, takes its time.
+    Slow(usize),
+    /// It is carried out, or arrives.
+    Release(usize),
+    AgentRestarts(usize),
+    RollBack,
 }
 
 impl World {
@@ -76,7 +83,18 @@ impl World {
         if self.left.restore > 0 {
             moves.push(Move::Restore);
         }
+        if self.left.rollback > 0 && self.both_know_later() {
+            moves.push(Move::RollBack);
+        }
         moves
+    }
+
+    /// Both nodes remember a later epoch than the backup's. Where one does not, it could be granted what the other
+    /// was granted before: the stated limit of a rollback that nothing notices (docs/witness.md).
+    fn both_know_later(&self) -> bool {
+        let backup = self.witnesses[0].backup;
+        let later = |record: Record| record.lineage == backup.lineage && record.epoch > backup.epoch;
+        self.witnesses[0].up && self.hosts.iter().all(|host| host.store.record.is_some_and(later))
     }
 
     fn can_meet(&self) -> bool {
@@ -109,6 +127,9 @@ impl World {
             moves.push(Move::Flush(at));
         } else if host.halting {
             moves.push(Move::Stop(at));
+        }
+        if !host.held.is_empty() {
+            moves.push(Move::Release(at));
         }
         if host.agent.is_none() {
             moves.push(Move::Watchdog(at));
@@ -210,7 +231,11 @@ impl World {
             may(left.loss, Move::DropMail(at));
             may(if self.wire { left.delay } else { 0 }, Move::RepeatMail(at));
         }
-        let Some(agent) = &host.agent else { return };
+        may(if host.slow { 0 } else { left.lag }, Move::Slow(at));
+        let Some(agent) = &host.agent else {
+            may(left.restart, Move::AgentRestarts(at));
+            return;
+        };
         may(left.agent, Move::AgentDies(at));
         if host.kernel.disk == Disk::UpToDate && host.kernel.question.is_none() {
             may(left.disk, Move::DiskError(at));

@@ -47,5 +47,9 @@ pub fn kind(the: &Move) -> &'static str {
         Move::Operator(_, Command::Promote) => "operator promote",
         Move::Operator(_, Command::SetPolicy(_)) => "operator policy",
         Move::Clients(_) => "clients lost",
+        Move::Slow(_) => "next command or question is slow",
+        Move::Release(_) => "slow command or question arrives",
+        Move::AgentRestarts(_) => "agent restarts",
+        Move::RollBack => "witness rolled back",
     }
 }

@@ -116,3 +116,22 @@ fn a_strange_disk_connects() {
     let left = Left { crash: 1, clone: 1, write: 1, ..BASE.left };
     caught(without("a strange disk with data connects", Broken::TrustStrangers, left));
 }
+
+#[test]
+fn a_freeze_without_a_name() {
+    let left = Left { crash: 1, lag: 1, write: 1, ..BASE.left };
+    caught(without("frozen but not asked yet", Broken::UnnamedFreeze, left));
+}
+
+#[test]
+fn asks_again_by_an_orderly_disconnect() {
+    let left = Left { link: 2, outage: 1, lag: 1, ..BASE.left };
+    let name = "asks again by an orderly disconnect";
+    caught(Scenario { name, twist: Twist::OrderlyAskAgain, left, ..BASE });
+}
+
+#[test]
+fn an_undone_win_counts() {
+    let left = Left { link: 1, crash: 1, rollback: 1, ..BASE.left };
+    caught(without("a win that a rollback has undone counts", Broken::UndoneWin, left));
+}

@@ -5,7 +5,7 @@ use crate::flight::{doomed, flight_epochs, mail_ids};
 use pair_core::{
     effect::Query,
     event::Answer,
-    event::{Power as PowerAnswer, RequestId},
+    event::{Asked, Power as PowerAnswer, QuestionId, RequestId},
     handler::{Facts, Handler},
     message::{Message, Mode, Policy, WitnessId},
     node::{Durable, Identity, Node},
@@ -43,6 +43,18 @@ pub struct Flight {
     pub orphan: bool,
 }
 
+/// A command to the kernel, or the kernel's question, that takes its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Held {
+    Question(QuestionId, Asked),
+    Promote(bool),
+    Demote,
+    Connect,
+    Disconnect,
+    AskAgain,
+    Outdate,
+}
+
 /// One box.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Host {
@@ -74,6 +86,10 @@ pub struct Host {
     pub mail: Option<Message>,
     /// Gone for good.
     pub scrapped: bool,
+    /// The next command or question is held up.
+    pub slow: bool,
+    /// What is held up, in order.
+    pub held: Vec<Held>,
 }
 
 /// A witness.
@@ -106,6 +122,12 @@ pub struct Left {
     pub policy: u8,
     pub promote: u8,
     pub clients: u8,
+    /// A command or question is held up.
+    pub lag: u8,
+    /// A dead agent is started again instead of the box.
+    pub restart: u8,
+    /// The witness loses history without noticing.
+    pub rollback: u8,
 }
 
 /// What a run of the model is about.
@@ -139,6 +161,8 @@ pub enum Twist {
     CloneKeepsId,
     /// Commits are empty flushes.
     EmptyFlush,
+    /// The handler is asked again by an orderly disconnect.
+    OrderlyAskAgain,
 }
 
 /// One state.
@@ -191,6 +215,8 @@ impl World {
             flights: Vec::new(),
             mail: None,
             scrapped: false,
+            slow: false,
+            held: Vec::new(),
         };
         let mut world = World {
             hosts: SIDES.map(host),
@@ -261,6 +287,11 @@ impl World {
                 visit(&mut question.id.0);
             }
             host.flights.iter_mut().for_each(|flight| visit(&mut flight.id.0));
+            for held in &mut host.held {
+                if let Held::Question(id, _) = held {
+                    visit(&mut id.0);
+                }
+            }
             let store = [host.store.prepared.as_mut().map(|p| &mut p.0), host.store.committed.as_mut()];
             store.into_iter().flatten().for_each(|id| visit(&mut id.0));
             if let Some(mail) = &mut host.mail {
@@ -287,7 +318,8 @@ impl World {
             host.flights.retain(|flight| match flight.stage {
                 Stage::Going(to, Query::Swap(swap)) if flight.orphan => {
                     let record = witness[to.0 as usize].record;
-                    record.lineage == swap.lineage && record.epoch <= swap.expect
+                    let early = left.rollback == 0 && record.epoch > swap.expect;
+                    record.lineage == swap.lineage && !early
                 }
                 Stage::Going(_, Query::Read) => !flight.orphan,
                 Stage::Lost => false,
