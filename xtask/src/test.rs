@@ -52,7 +52,7 @@ pub fn run(only: &[String]) -> Result<(), String> {
             &["cargo", "build", "--release", "--quiet", "--package", "edgepair", "--package", "qemu-tests"],
         ))?;
         done(image())?;
-        // Builds that must fail; they need the tools tree that the image's build has made.
+        // Builds that must fail or are killed; they need the tools tree that the image's build has made.
         done(phase(
             "faults",
             &[
@@ -65,6 +65,8 @@ pub fn run(only: &[String]) -> Result<(), String> {
                 "edgepair",
                 "--test",
                 "faults",
+                "--test",
+                "killed",
             ],
         ))?;
     }

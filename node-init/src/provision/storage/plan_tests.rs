@@ -67,7 +67,7 @@ fn a_box_that_is_as_it_should_be_has_no_step() {
     assert_eq!(next(&file_mode(), &done()), Next::Done);
     let device = Seen { file: File::Absent, loop_device: Loop::None, ..done() };
     assert_eq!(next(&device_mode(), &device), Next::Done);
-    let new = Seen { device: super::tests::device(Some(true)), ..done() };
+    let new = Seen { device: tests::device(Some(true)), ..done() };
     assert_eq!(next(&file_mode(), &new), Next::Done, "new metadata is as good");
 }
 
