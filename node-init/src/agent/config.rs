@@ -84,8 +84,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const REREAD: Duration = Duration::from_secs(3);
 /// How often the other agent is asked how it is.
 const HELLO: Duration = Duration::from_secs(1);
-/// First wait before something is tried again; doubled up to [`RETRY_MOST`].
-const RETRY: Duration = Duration::from_secs(1);
+/// First wait before something is tried again; doubled up to [`RETRY_MOST`]. Also the time that the other node has to
+/// become active when this one hands over: it includes a `drbdadm primary` on the slowest board.
+const RETRY: Duration = Duration::from_secs(5);
+/// The same for a frozen node: its clients wait.
+const RETRY_FROZEN: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(15);
 
 impl Config {
@@ -172,10 +175,11 @@ impl Config {
 
     /// How long a timer runs; `tries` counts those before it that brought nothing.
     #[must_use]
-    pub fn duration(&self, timer: Timer, tries: u32) -> Duration {
+    pub fn duration(&self, timer: Timer, tries: u32, frozen: bool) -> Duration {
+        let first = if frozen { RETRY_FROZEN } else { RETRY };
         match timer {
             Timer::Claim => self.standby_delay,
-            Timer::Retry => RETRY.saturating_mul(1 << tries.min(8)).min(RETRY_MOST),
+            Timer::Retry => first.saturating_mul(1 << tries.min(8)).min(RETRY_MOST),
             Timer::SelfFence | Timer::PeerGone => self.self_fence,
             Timer::Reread => REREAD,
             Timer::Hello => HELLO,

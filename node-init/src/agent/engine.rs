@@ -40,6 +40,8 @@ use tokio::time::Instant;
 const INPUTS: usize = 256;
 /// Ticks between two introductions.
 const GREET: u32 = 5;
+/// Ticks after which a restarted agent does not wait for the datastore's first word any longer.
+const UNDECIDED: u32 = 30;
 /// Alarms that `status` remembers.
 const ALARMS: usize = 8;
 
@@ -261,6 +263,10 @@ impl Agent {
             Input::Switchover(reply) => {
                 self.refusal = None;
                 self.event(Event::Operator(Command::Switchover));
+                if self.refusal.is_none() {
+                    // Should it fail, this node steps in again at its retry timer.
+                    self.node.prefer(!self.config.side);
+                }
                 let answer =
                     self.refusal.take().map_or(Reply::Accepted, |reason| Reply::Refused(reason.to_string()));
                 let _ = reply.send(answer);
@@ -303,6 +309,7 @@ impl Agent {
         }
         self.look(false);
         self.ticks = self.ticks.wrapping_add(1);
+        self.keep_address();
         if self.ticks % GREET == 0 {
             // One that was lost on the way is made good.
             self.greet();
@@ -363,6 +370,17 @@ impl Agent {
     fn decide_address(&mut self) {
         if self.undecided {
             self.undecided = false;
+            self.tell_keepalived();
+        }
+    }
+
+    /// keepalived writes FAULT into its file whenever it starts, and so does each call of the fence handler, also one that
+    /// then found another one waiting already. After the look, so that a frozen node does not take it back.
+    fn keep_address(&mut self) {
+        if self.undecided && self.ticks > UNDECIDED {
+            self.decide_address();
+        }
+        if !self.undecided && self.ports.may_hold() != Some(self.address) {
             self.tell_keepalived();
         }
     }

@@ -180,7 +180,7 @@ impl Agent {
     fn arm(&mut self, timer: Timer) {
         self.timer_serial += 1;
         let serial = self.timer_serial;
-        let duration = self.config.duration(timer, self.retries);
+        let duration = self.config.duration(timer, self.retries, self.node.view().frozen);
         let inputs = self.inputs.clone();
         let task = spawn_local(async move {
             sleep(duration).await;
