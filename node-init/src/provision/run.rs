@@ -350,7 +350,8 @@ fn storage_phase(
     report: &mut Report,
     wanted: &storage::plan::Wanted,
 ) -> anyhow::Result<()> {
-    let mut host = StorageHost { place: Place::default(), facts: facts.clone() };
+    let mut host =
+        StorageHost { place: Place::default(), facts: facts.clone(), manager: Manager::private()? };
     loop {
         let seen = host.observe(wanted)?;
         match next(wanted, &seen) {
@@ -382,6 +383,13 @@ fn storage_phase(
         return Ok(());
     }
     facts.solved("storage");
+    if wanted.watchdog_ms.is_some() && !Path::new("/dev/watchdog0").exists() {
+        facts.problem(
+            "watchdog",
+            "the seed has a hardware watchdog, and this box has none that its kernel knows",
+            "name another box, or `watchdog.enabled = false`: a lost node is then never taken for silent by time alone",
+        )?;
+    }
     // A copy, or a disk that was moved: the pair's record does not know it, and the agent will not use it.
     match OwnDisk::load()?.and_then(|disk| disk.moved) {
         Some(moved) => facts.problem(
