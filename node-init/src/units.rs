@@ -19,6 +19,7 @@ const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const WATCHDOG: &str = "RuntimeWatchdogUSec";
 /// How long the manager may take for an answer. To read all units anew takes the slowest board a few seconds.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -144,6 +145,26 @@ impl Manager {
             })
         };
         self.wait(ask).with_context(|| unit.to_owned())
+    }
+
+    /// The hardware watchdog's time, in milliseconds; 0 is off.
+    ///
+    /// # Errors
+    /// The manager's.
+    pub fn watchdog_ms(&self) -> anyhow::Result<u64> {
+        let micros: u64 =
+            self.wait(async { self.proxy(PATH, MANAGER).await?.get_property(WATCHDOG).await })?;
+        // All ones stand for "as the hardware has it", which is on.
+        Ok(micros / 1000)
+    }
+
+    /// Sets the hardware watchdog's time for the rest of this boot, whatever the configuration says.
+    ///
+    /// # Errors
+    /// The manager's.
+    pub fn set_watchdog_ms(&self, millis: u64) -> anyhow::Result<()> {
+        let set = async { Ok(self.proxy(PATH, MANAGER).await?.set_property(WATCHDOG, millis * 1000).await?) };
+        self.wait(set).context("the hardware watchdog's time")
     }
 
     /// Names of failed units, sorted.

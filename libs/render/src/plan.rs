@@ -246,6 +246,14 @@ fn storage_steps(context: &Context<'_>) -> Vec<Step> {
             "the disk is attached; the agent connects when the other node's agent has answered",
         ),
     ]);
+    if context.seed.watchdog.enabled {
+        let timeout = context.seed.watchdog.timeout_ms;
+        list.push(step(
+            "watchdog",
+            format!("set the hardware watchdog to {timeout} ms: from now on this node may become active"),
+            "systemd says so",
+        ));
+    }
     list
 }
 

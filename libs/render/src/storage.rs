@@ -52,6 +52,9 @@ fn storage_unit(context: &Context<'_>) -> String {
     }
     conf.line("TimeoutStartSec=infinity");
     conf.line("TimeoutStopSec=30");
+    // What a person has to solve is no failure of the unit. What is one, for example a busy box, may be over soon.
+    conf.line("Restart=on-failure");
+    conf.line("RestartSec=5s");
     conf.line("StandardOutput=journal+console");
     conf.line("StandardError=journal+console");
     conf.finish()

@@ -65,7 +65,7 @@ pub struct Request {
 /// Another run may take as long as a device needs to settle, in quarters of a second.
 const LOCK_PATIENCE: u32 = 4 * 120;
 /// How long a card that the seed names is waited for at boot, in quarters of a second.
-const CARD_PATIENCE: u32 = 4 * 10;
+const CARD_PATIENCE: u32 = 4 * 15;
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -193,7 +193,8 @@ fn knows(request: &Request, facts: &Facts, place: &Place, kept: Option<&Kept>) -
             |cards: &edgepair_render::Facts| knows.kept_cards.as_ref().is_none_or(|kept| kept == cards);
         let mut seen = knows.cards.clone();
         for _ in 0..CARD_PATIENCE {
-            if known(&seen) && !seen.cards.is_empty() {
+            // A card that udev has not dealt with is still called eth0 and will have another name in a moment.
+            if known(&seen) && !seen.cards.is_empty() && cards::named(place, &seen) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(250));
@@ -227,7 +228,7 @@ fn configure_phase(
     let place = Place::default();
     if request.boot {
         // Names of cards and labels of sticks are udev's; what takes longer than this is not waited for.
-        let _ = HostRunner.run(&Invocation::new("udevadm").args(["settle", "--timeout=10"]));
+        let _ = HostRunner.run(&Invocation::new("udevadm").args(["settle", "--timeout=60"]));
     }
     let kept = Kept::load(&place).map_err(|error| error.to_string());
     let has_kept = matches!(kept, Ok(Some(_)));
@@ -349,7 +350,8 @@ fn storage_phase(
     report: &mut Report,
     wanted: &storage::plan::Wanted,
 ) -> anyhow::Result<()> {
-    let mut host = StorageHost { place: Place::default(), facts: facts.clone() };
+    let mut host =
+        StorageHost { place: Place::default(), facts: facts.clone(), manager: Manager::private()? };
     loop {
         let seen = host.observe(wanted)?;
         match next(wanted, &seen) {
@@ -381,6 +383,13 @@ fn storage_phase(
         return Ok(());
     }
     facts.solved("storage");
+    if wanted.watchdog_ms.is_some() && !Path::new("/dev/watchdog0").exists() {
+        facts.problem(
+            "watchdog",
+            "the seed has a hardware watchdog, and this box has none that its kernel knows",
+            "name another box, or `watchdog.enabled = false`: a lost node is then never taken for silent by time alone",
+        )?;
+    }
     // A copy, or a disk that was moved: the pair's record does not know it, and the agent will not use it.
     match OwnDisk::load()?.and_then(|disk| disk.moved) {
         Some(moved) => facts.problem(

@@ -1,6 +1,7 @@
 //! The place the lab's pair stands in: addresses, seed, secret, SSH key. Addresses are from the ranges for
 //! documentation (RFC 5737, RFC 3849), so that nothing real can be meant.
 
+use super::accel::Accel;
 use anyhow::{Context, bail};
 use edgepair_host_io::atomic;
 use edgepair_seed::{Companions, Input, PairSecret, Purpose, SEED_FILE, Secret, Seed, check};
@@ -100,12 +101,21 @@ pub struct Wishes {
     pub fingerprint: Option<String>,
     /// Size of the replicated storage.
     pub storage: String,
+    /// Whether the nodes are emulated on processors that others use as well: the hardware watchdog then gets the longest
+    /// time that a seed may give it.
+    pub slow: bool,
 }
 
 impl Wishes {
     /// A pair without a witness.
-    pub fn manual(name: &str) -> Self {
-        Self { name: name.to_owned(), mode: "manual".into(), fingerprint: None, storage: "1GiB".into() }
+    pub fn manual(name: &str, accel: Accel) -> Self {
+        Self {
+            name: name.to_owned(),
+            mode: "manual".into(),
+            fingerprint: None,
+            storage: "1GiB".into(),
+            slow: accel == Accel::Tcg,
+        }
     }
 }
 
@@ -203,7 +213,7 @@ fn checked(text: &str, secret: &Secret) -> anyhow::Result<Seed> {
 }
 
 fn seed_text(wishes: &Wishes, key: &str) -> String {
-    let Wishes { name, mode, fingerprint, storage } = wishes;
+    let Wishes { name, mode, fingerprint, storage, slow } = wishes;
     let mut text = format!("# The pair of this lab.\nschema = 1\n\n[pair]\nname = \"{name}\"\n");
     text += &format!("virtual_ip = [\"{VIRTUAL_IP}/24\", \"{VIRTUAL_IP6}/64\"]\n");
     text += &format!("secret_file = \"{SECRET_FILE}\"\n");
@@ -220,6 +230,9 @@ fn seed_text(wishes: &Wishes, key: &str) -> String {
         let (address, port) = WITNESS;
         text +=
             &format!("witness = {{ url = \"https://{address}:{port}\", fingerprint = \"{fingerprint}\" }}\n");
+    }
+    if *slow {
+        text += "\n[watchdog]\ntimeout = \"15s\"\n";
     }
     text + &format!("\n[access]\nssh_keys = [\"{key}\"]\npostgres_from = [\"{NETWORK}\"]\n")
 }

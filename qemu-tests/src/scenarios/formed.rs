@@ -45,7 +45,7 @@ impl Context<'_> {
     /// When it cannot be made.
     pub fn two_boxes(&self, dir: &Path) -> anyhow::Result<Lab> {
         let spec = Spec::new(dir, self.image, self.accel, false)?;
-        let site = Site::make(&dir.join("seed"), &Wishes::manual("lab"))?;
+        let site = Site::make(&dir.join("seed"), &Wishes::manual("lab", self.accel))?;
         for side in Side::BOTH {
             Pair::flash(&spec, side, &site)?;
         }
@@ -72,7 +72,7 @@ impl Context<'_> {
             for side in Side::BOTH {
                 lab.pair.start(side)?;
             }
-            let active = lab.pair.wait_formed(self.seconds(100), &mut |_| {})?;
+            let active = lab.pair.wait_formed(self.seconds(200), &mut |_| {})?;
             lab.reach.wait(self.seconds(20))?;
             let took = begun.elapsed();
             println!("  formed {:.1} s after power-on, node {active} is active", took.as_secs_f32());

@@ -116,7 +116,7 @@ fn replaced_box(context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Res
     let site = lab.site.with_text(lab.site.text.clone())?;
     new_box(lab, side, &site)?;
     let active =
-        lab.pair.wait_formed(context.seconds(150), &mut |_| {}).context("a new box in place of a node")?;
+        lab.pair.wait_formed(context.seconds(200), &mut |_| {}).context("a new box in place of a node")?;
     ensure!(active == side.other(), "the new box became active");
     println!(
         "  new box in place of node {side}: joined and current after {:.0} s",
@@ -135,7 +135,7 @@ fn second_disk(context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Resu
     lab.pair.start(side)?;
     let active = lab
         .pair
-        .wait_formed(context.seconds(100), &mut |_| {})
+        .wait_formed(context.seconds(200), &mut |_| {})
         .context("a second disk with the same labels")?;
     ensure!(active == side.other(), "the node with a second disk became active");
     let vm = lab.pair.node(side)?;

@@ -80,7 +80,7 @@ fn prepare(lab: &Lab, image: &Image, key: String, mode: &str, progress: &Progres
     fs::create_dir_all(&lab.dir)?;
     let with_witness = mode == "witness";
     let spec = Spec::new(&lab.dir, image, how, with_witness)?;
-    let mut wishes = Wishes::manual(&format!("lab-{}", lab.name.to_lowercase()));
+    let mut wishes = Wishes::manual(&format!("lab-{}", lab.name.to_lowercase()), how);
     let mut witness = None;
     if with_witness {
         let it = witness.insert(Witness::new(image, &lab.dir.join("witness"), spec.doors.witness)?);
@@ -105,7 +105,7 @@ fn prepare(lab: &Lab, image: &Image, key: String, mode: &str, progress: &Progres
 /// Waits until the pair is formed, saves it the first time, and says how to get in.
 fn finish(lab: &Lab, mut made: Made, progress: &Progress) -> anyhow::Result<ExitCode> {
     let step = progress.start("lab", "The pair", "waiting until both nodes say that it works");
-    let deadline = made.spec.seconds(100);
+    let deadline = made.spec.seconds(200);
     let mut last = String::new();
     let columns = loop {
         let columns = show::columns(lab, &made);

@@ -50,6 +50,15 @@ pub fn observe(runner: &dyn Runner, place: &Place) -> anyhow::Result<Facts> {
     parse(&output.text(), wired).context("ip -json link show")
 }
 
+/// Whether udev has dealt with all of these cards: only then they have their names for good (udev(7), `NAME=`; its
+/// database has a file for each device that its rules are done with).
+pub fn named(place: &Place, facts: &Facts) -> bool {
+    facts.cards.iter().all(|card| {
+        let index = fs::read_to_string(place.path("/sys/class/net").join(&card.name).join("ifindex"));
+        index.is_ok_and(|index| place.path("/run/udev/data").join(format!("n{}", index.trim())).exists())
+    })
+}
+
 /// Serial number from the firmware or the device tree.
 pub fn serial(place: &Place) -> Option<String> {
     [
@@ -112,6 +121,24 @@ mod tests {
         assert_eq!(seen, ["enp0s3 52:54:00:00:00:02", "enp0s2 52:54:00:00:00:01"]);
         assert!(parse("", |_| true).is_err());
         assert!(parse("[]", |_| true).unwrap().cards.is_empty());
+    }
+
+    #[test]
+    fn a_card_has_its_name_when_udev_is_done_with_it() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::at(root.path());
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            edgepair_host_io::atomic::write(&path, text.as_bytes(), 0o644).unwrap();
+        };
+        let facts = Facts { cards: vec![Card { name: "enp0s6".into(), mac: None }] };
+        assert!(!named(&place, &facts), "a card that is not there");
+        put("sys/class/net/enp0s6/ifindex", "2\n");
+        put("run/udev/data/n3", "");
+        assert!(!named(&place, &facts), "udev is done with another one");
+        put("run/udev/data/n2", "I:1\n");
+        assert!(named(&place, &facts));
     }
 
     #[test]

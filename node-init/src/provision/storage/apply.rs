@@ -40,6 +40,8 @@ pub trait Disk {
     fn keep_id(&mut self, file: &DiskFile) -> anyhow::Result<()>;
     /// Attaches the disk to DRBD.
     fn attach(&mut self) -> anyhow::Result<()>;
+    /// Sets the hardware watchdog's time.
+    fn set_watchdog(&mut self, millis: u64) -> anyhow::Result<()>;
 }
 
 /// Takes a step; the proof in it is used up.
@@ -80,5 +82,6 @@ pub fn apply(disk: &mut dyn Disk, wanted: &Wanted, seen: &Seen, step: Step) -> a
         },
         Step::Finish(target) => disk.finish(target),
         Step::Attach => disk.attach(),
+        Step::Watchdog(millis) => disk.set_watchdog(millis),
     }
 }

@@ -20,6 +20,7 @@ use super::superblock::{self, Superblock};
 use crate::begun::Begun;
 use crate::facts::{Facts, Progress};
 use crate::member::{DiskFile, Hardware, Place};
+use crate::units::Manager;
 
 /// Bytes at both ends of a device that must be zero.
 const END: u64 = 1 << 20;
@@ -31,6 +32,8 @@ pub struct Host {
     pub place: Place,
     /// Where progress is told.
     pub facts: Facts,
+    /// The service manager.
+    pub manager: Manager,
 }
 
 /// An attached loop device of the backing file.
@@ -199,6 +202,7 @@ impl Disk for Host {
             device_begun: Begun::load(&self.place, Target::BackingDevice)?,
             disk_id: DiskFile::load(&self.place)?,
             drbd: kernel::drbd(&fs::read_to_string("/proc/drbd").unwrap_or_default(), 0),
+            watchdog_ms: self.manager.watchdog_ms()?,
         })
     }
 
@@ -248,7 +252,13 @@ impl Disk for Host {
                 .and_then(|file| file.write_all_at(b"0", 0))
                 .context("discards cannot be switched off")?;
         }
-        HostRunner.run(&Invocation::new("udevadm").args(["settle", "--timeout=10"]))?;
+        // Only for this device: at boot udev has others to deal with, which a slow box takes minutes for.
+        let link = format!("/dev/disk/by-loop-ref/{BACKING_REF}");
+        let settle = Invocation::new("udevadm").args(["settle", "--timeout=90"]);
+        let _ = HostRunner.run(&settle.arg(format!("--exit-if-exists={link}")));
+        if !Path::new(&link).exists() {
+            bail!("udev has not made {link} in 90 s");
+        }
         Ok(())
     }
 
@@ -303,5 +313,9 @@ impl Disk for Host {
             bail!("drbdadm attached the disk, and the kernel says that it is not; `dmesg` has its reason");
         }
         Ok(())
+    }
+
+    fn set_watchdog(&mut self, millis: u64) -> anyhow::Result<()> {
+        self.manager.set_watchdog_ms(millis)
     }
 }

@@ -30,7 +30,8 @@ pub fn wanted(seed: &Seed, member: &Member) -> Option<Wanted> {
         (StorageMode::Device { .. }, Some(device)) => Backing::Device(PathBuf::from(device)),
         (StorageMode::Device { .. }, None) => return None,
     };
-    Some(Wanted { backing, pair: pair_name(seed) })
+    let watchdog_ms = seed.watchdog.enabled.then_some(seed.watchdog.timeout_ms);
+    Some(Wanted { backing, pair: pair_name(seed), watchdog_ms })
 }
 
 /// Name of a pair and fingerprint of its secret: two pairs may have one name.

@@ -17,6 +17,8 @@ pub struct Wanted {
     pub backing: Backing,
     /// Name of the pair and fingerprint of its secret.
     pub pair: String,
+    /// The hardware watchdog's time once this node may become active, milliseconds; `None` without one.
+    pub watchdog_ms: Option<u64>,
 }
 
 /// What the storage is made of.
@@ -114,6 +116,8 @@ pub struct Seen {
     pub disk_id: Option<DiskFile>,
     /// DRBD.
     pub drbd: Drbd,
+    /// The hardware watchdog's time, milliseconds.
+    pub watchdog_ms: u64,
 }
 
 /// One thing to do. What destroys holds the proof that there is nothing to destroy.
@@ -140,6 +144,8 @@ pub enum Step {
     Finish(Target),
     /// Attach the disk to DRBD.
     Attach,
+    /// Set the hardware watchdog to so many milliseconds.
+    Watchdog(u64),
 }
 
 impl Step {
@@ -150,6 +156,7 @@ impl Step {
             Self::AttachLoop => "loop-device",
             Self::Metadata { .. } | Self::Pair | Self::Finish(_) => "metadata",
             Self::Attach => "attach",
+            Self::Watchdog(_) => "watchdog",
         }
     }
 }
@@ -170,6 +177,7 @@ impl std::fmt::Display for Step {
             }
             Self::Finish(target) => write!(f, "note that this is finished: {}", target.word()),
             Self::Attach => f.write_str("attach the disk to DRBD, without connecting"),
+            Self::Watchdog(millis) => write!(f, "set the hardware watchdog to {millis} ms"),
         }
     }
 }
@@ -216,9 +224,10 @@ pub fn next(wanted: &Wanted, seen: &Seen) -> Next {
             return next;
         }
     }
-    metadata(wanted, seen).unwrap_or(match seen.drbd {
-        Drbd::Attached => Next::Done,
-        Drbd::None | Drbd::Diskless => Next::Step(Step::Attach),
+    metadata(wanted, seen).unwrap_or(match (seen.drbd, wanted.watchdog_ms) {
+        (Drbd::None | Drbd::Diskless, _) => Next::Step(Step::Attach),
+        (Drbd::Attached, Some(millis)) if millis != seen.watchdog_ms => Next::Step(Step::Watchdog(millis)),
+        (Drbd::Attached, _) => Next::Done,
     })
 }
 

@@ -5,7 +5,7 @@ use edgepair_render::names::BACKING_PART;
 const SIZE: u64 = 1 << 30;
 
 fn file_mode() -> Wanted {
-    Wanted { backing: Backing::File(SIZE), pair: "site-042 (c22e2e93)".into() }
+    Wanted { backing: Backing::File(SIZE), pair: "site-042 (c22e2e93)".into(), watchdog_ms: Some(10_000) }
 }
 
 fn device_mode() -> Wanted {
@@ -46,6 +46,7 @@ fn done() -> Seen {
         device_begun: None,
         disk_id: Some(disk_id()),
         drbd: Drbd::Attached,
+        watchdog_ms: 10_000,
     }
 }
 
@@ -86,6 +87,9 @@ fn each_thing_that_is_missing_is_the_next_step() {
     assert_eq!(what(&wanted, &empty), "metadata");
     assert_eq!(what(&wanted, &Seen { drbd: Drbd::None, ..done() }), "attach");
     assert_eq!(what(&wanted, &Seen { drbd: Drbd::Diskless, ..done() }), "attach");
+    assert_eq!(next(&wanted, &Seen { watchdog_ms: 120_000, ..done() }), Next::Step(Step::Watchdog(10_000)));
+    let without = Wanted { watchdog_ms: None, ..file_mode() };
+    assert_eq!(next(&without, &Seen { watchdog_ms: 0, ..done() }), Next::Done);
 }
 
 #[test]

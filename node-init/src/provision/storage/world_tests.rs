@@ -49,6 +49,7 @@ struct World {
     // Gone with it.
     attached_loop: bool,
     attached: bool,
+    watchdog_ms: u64,
     // The test's.
     minted: u8,
     /// Every number that was ever recorded.
@@ -70,6 +71,7 @@ impl World {
             disk_id: None,
             attached_loop: false,
             attached: false,
+            watchdog_ms: 120_000,
             minted: 0,
             identities: BTreeSet::new(),
             in_use: false,
@@ -95,8 +97,7 @@ impl World {
                     Cut::After => whole(self),
                 }
                 self.cut = None;
-                self.attached_loop = false;
-                self.attached = false;
+                self.off();
                 bail!("power cut in {name}")
             }
             _ => {
@@ -105,6 +106,11 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// What the power takes with it.
+    fn off(&mut self) {
+        (self.attached_loop, self.attached, self.watchdog_ms) = (false, false, 120_000);
     }
 
     /// Boots and provisions until nothing is missing or it stops.
@@ -160,6 +166,7 @@ impl Disk for World {
             device_begun: record(Target::BackingDevice),
             disk_id: self.disk_id.clone(),
             drbd: if self.attached { Drbd::Attached } else { Drbd::None },
+            watchdog_ms: self.watchdog_ms,
         })
     }
 
@@ -241,11 +248,15 @@ impl Disk for World {
         assert!(matches!(self.tail, Tail::Metadata(_)));
         self.act("attach", |_| {}, |world| world.attached = true)
     }
+
+    fn set_watchdog(&mut self, millis: u64) -> anyhow::Result<()> {
+        self.act("watchdog", |_| {}, |world| world.watchdog_ms = millis)
+    }
 }
 
 fn wanted(device: bool) -> Wanted {
     let backing = if device { Backing::Device("/dev/sdb".into()) } else { Backing::File(SIZE) };
-    Wanted { backing, pair: "site-042 (c22e2e93)".into() }
+    Wanted { backing, pair: "site-042 (c22e2e93)".into(), watchdog_ms: Some(10_000) }
 }
 
 /// How many acts there are without a cut.
@@ -270,11 +281,13 @@ fn without_a_cut_everything_is_done_once_and_a_second_boot_only_attaches() {
         "keep-id",
         "finish",
         "attach",
+        "watchdog",
     ];
     assert_eq!(world.log, all);
-    (world.attached_loop, world.attached, world.log) = (false, false, Vec::new());
+    world.off();
+    world.log = Vec::new();
     world.boot(&wanted(false)).unwrap().unwrap();
-    assert_eq!(world.log, ["losetup", "attach"]);
+    assert_eq!(world.log, ["losetup", "attach", "watchdog"]);
 }
 
 #[test]
@@ -334,7 +347,7 @@ proptest! {
                 world.in_use = true;
                 world.tail = Tail::Metadata(false);
             }
-            (world.attached_loop, world.attached) = (false, false);
+            world.off();
         }
         prop_assert!(world.in_use, "the last boot, without a cut, did not finish");
         prop_assert_eq!(world.identities.len(), 1, "a recorded number was not used");
