@@ -12,7 +12,7 @@ use crate::harness::pair::Spec;
 use crate::harness::site::Side;
 use anyhow::{Context as _, bail, ensure};
 use edgepair_layout::path::NODE_INIT;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -70,8 +70,9 @@ impl Cut {
     }
 }
 
-/// The lines by which a journal says that a step begins (`step ID: what`) or is done (`step ID done`), shortened to
-/// `step ID begins` and `step ID done`; each once, in order.
+/// The lines by which a journal says that a step begins (`step ID: what`) or is done (`step ID done`), and how far the
+/// forming of the pair is (`forming of the pair: WORD`), shortened to `step ID begins`, `step ID done` and `forming
+/// WORD`; each once, in order.
 fn steps(journal: &str) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for line in journal.lines() {
@@ -84,10 +85,10 @@ fn steps(journal: &str) -> Vec<String> {
             (_, Some((id, _))) if !id.contains(' ') => format!("step {id} begins"),
             _ => continue,
         };
-        if !all.contains(&point) {
-            all.push(point);
-        }
+        all.push(point);
     }
+    let mut seen = BTreeSet::new();
+    all.retain(|point| seen.insert(point.clone()));
     all
 }
 
@@ -253,8 +254,9 @@ mod tests {
     fn points_are_read_from_a_journal() {
         let journal = "[ 61.1] node-init[357]: step seed: keep the checked seed\n[ 61.2] node-init[357]: step seed done\n\
                        [ 61.2] systemd[1]: Starting step one\n[ 61.3] node-init[357]: no step is missing (0.10 s)\n\
-                       [ 62.0] node-init[401]: step seed: again\n[ 62.0] node-init[9]: step by step: no id\n";
-        assert_eq!(steps(journal), ["step seed begins", "step seed done"]);
+                       [ 62.0] node-init[401]: step seed: again\n[ 62.0] node-init[9]: step by step: no id\n\
+                       [ 63.0] node-init[9]: forming of the pair: Begun\n";
+        assert_eq!(steps(journal), ["step seed begins", "step seed done", "forming Begun"]);
     }
 
     #[test]
