@@ -411,6 +411,12 @@ impl Pair {
         status(&mut self.node(side)?.guest, deadline)
     }
 
+    /// What a node has written to its journal since its disk was made, over all boots.
+    pub fn journal(&self, side: Side) -> String {
+        let bytes = fs::read(self.spec.node(side).join("journal.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// The node that holds storage, datastore and virtual IP, if one says so.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn run(context: &Context<'_>) -> anyhow::Result<()> {
-    context.with_pair(|lab| {
+    context.with_copy(|lab| {
         let active = lab.active;
         let standby = active.other();
         let writer = Writer::start(&lab.reach, 1, &lab.folder(Side::A).join("acknowledged.log"))?;
