@@ -105,6 +105,8 @@ pub struct Agent {
     /// Why this agent must end: its memory and what is on the disk are not the same any more.
     failed: Option<String>,
     ticks: u32,
+    /// The other node has handed over, and this kernel has not heard of it yet.
+    turn: Option<Instant>,
 }
 
 impl std::fmt::Debug for Agent {
@@ -184,6 +186,7 @@ pub fn start(
         witness_silent: None,
         failed: None,
         ticks: 0,
+        turn: None,
     };
     agent.begin();
     Ok(Started { agent, inputs: receiver })

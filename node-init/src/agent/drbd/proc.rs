@@ -174,9 +174,9 @@ mod tests {
         assert_eq!((sync.view.link, sync.view.peer_disk), (Link::SyncSource, Disk::Inconsistent));
         let progress = sync.words.sync.unwrap();
         assert!(progress.percent > 0.0 && progress.seconds_left.is_some(), "{progress:?}");
-        let alone = parse(ALONE, 0).unwrap().unwrap();
-        let expected = View { disk: alone.view.disk, ..View::DOWN };
-        assert_eq!(alone.view, expected, "attached, not connected");
+        let alone = parse(ALONE, 0).unwrap().unwrap().view;
+        assert_eq!((alone.link, alone.peer, alone.frozen), (Link::StandAlone, None, false));
+        assert_eq!(alone.peer_disk, Disk::Inconsistent, "known to be bad: that survives the connection");
         let paired = parse(PAIRED, 0).unwrap().unwrap();
         assert!(paired.view.healthy(), "{paired:?}");
         assert_eq!(paired.words.connection, "Established");

@@ -8,7 +8,12 @@ use crate::agent::peer::Heard;
 use crate::agent::peer::wire::{Greeting, PROTOCOL, Said};
 use pair_core::event::{Event, Timer};
 use pair_core::message::Message;
+use pair_core::view::Role;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// A turn that this kernel has not confirmed by then is void; the other node takes its role back.
+const TURN: Duration = Duration::from_secs(4);
 
 impl Agent {
     pub(super) fn hear(&mut self, heard: Heard) {
@@ -37,12 +42,35 @@ impl Agent {
                         }
                         // Before it is known what the other node is, its words are not acted on.
                         if self.peer.greeting.is_some() {
-                            self.event(Event::Peer(message));
+                            self.peer_says(message);
                         }
                     }
                     Said::Greeting(greeting) => self.greeted(greeting),
                 }
             }
+        }
+    }
+
+    /// Words may be faster than the other kernel's: what they are about is looked at first.
+    fn peer_says(&mut self, message: Message) {
+        if message == Message::YourTurn {
+            self.turn = Some(Instant::now());
+            self.look(false);
+            self.take_turn();
+        } else {
+            self.event(Event::Peer(message));
+        }
+    }
+
+    /// A turn counts once this kernel has heard that the other node is not active any more.
+    pub(super) fn take_turn(&mut self) {
+        let Some(since) = self.turn else { return };
+        let view = self.node.view();
+        if !view.connected() || since.elapsed() > TURN {
+            self.turn = None;
+        } else if view.peer == Some(Role::Secondary) {
+            self.turn = None;
+            self.event(Event::Peer(Message::YourTurn));
         }
     }
 

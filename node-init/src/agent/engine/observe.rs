@@ -26,7 +26,10 @@ impl Agent {
     pub(super) fn drbd_line(&mut self, line: &str) {
         let lost = match events::parse(line, DRBD_RESOURCE) {
             Ok(events::Line::Foreign) => return,
-            Ok(events::Line::Connection { action: events::Action::Change, state }) => !events::is_up(state),
+            // Only what changed stands in a line: without a state, it is the other node's role.
+            Ok(events::Line::Connection { action: events::Action::Change, state }) => {
+                !state.is_empty() && !events::is_up(state)
+            }
             Ok(events::Line::Helper { action: events::Action::Call, name: "split-brain" }) => {
                 self.event(Event::SplitBrain);
                 false
@@ -85,6 +88,7 @@ impl Agent {
             input::ask_generation(&self.ports, &self.inputs);
         }
         self.event(Event::Drbd { old, new });
+        self.take_turn();
         if old.disk != new.disk {
             self.greet();
         }

@@ -86,6 +86,9 @@ impl Agent {
             Reason::ActivePaired | Reason::ActiveAlone if self.forming() => {
                 "makes file system and database, once".to_owned()
             }
+            Reason::WaitsForPeer if self.node.view().healthy() => {
+                "both copies are current; one of the nodes becomes active".to_owned()
+            }
             reason => reason.to_string(),
         }
     }
