@@ -9,6 +9,11 @@ use crate::storage::backing_device;
 use crate::timing::{DRBD_CONNECT_S, DRBD_KO_COUNT, DRBD_PING_S, DRBD_PING_TIMEOUT_DS, DRBD_TIMEOUT_DS};
 use crate::{Context, Facts, Rendered};
 
+/// What a resynchronisation gets in any case, in KiB per second.
+const RESYNC_LEAST_KIB: u64 = 8 << 10;
+/// What it gets at most where the seed sets no limit: more than ten gigabits.
+const RESYNC_MOST_KIB: u64 = 2 << 20;
+
 pub(crate) fn render(context: &Context<'_>, out: &mut Rendered) {
     out.add("/etc/drbd.conf", format!("# {}\ninclude \"drbd.d/*.res\";\n", crate::conf::NOTICE));
     out.add_secret(format!("/etc/drbd.d/{DRBD_RESOURCE}.res"), "root:root", resource(context));
@@ -55,10 +60,13 @@ fn resource(context: &Context<'_>) -> String {
                 "md-flushes yes;",
                 "disk-barrier no;",
             ]);
-            if let Some(limit) = seed.storage.resync_limit {
-                // In KiB per second.
-                conf.line(format!("c-max-rate {}k;", (limit >> 10).max(1)));
-            }
+            // A resynchronisation keeps so much on the way (in sectors; the kernel's 50 KiB starve it on any link that
+            // takes a millisecond), and gets so much even while the datastore writes.
+            conf.line("c-fill-target 2048s;");
+            // In KiB per second.
+            let limit = seed.storage.resync_limit.map_or(RESYNC_MOST_KIB, |limit| (limit >> 10).max(1));
+            conf.line(format!("c-min-rate {}k;", limit.min(RESYNC_LEAST_KIB)));
+            conf.line(format!("c-max-rate {limit}k;"));
             if let edgepair_seed::StorageMode::Device { size: Some(size) } = seed.storage.mode {
                 conf.line(format!("size {}k;", size >> 10));
             }

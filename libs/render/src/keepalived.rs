@@ -36,6 +36,9 @@ fn config(context: &Context<'_>) -> String {
             "vrrp_garp_master_refresh 30".to_owned(),
             // Five adverts a second must not wait for a busy box.
             "vrrp_rt_priority 50".to_owned(),
+            // Its default kills the process after 10 ms of work without a pause (setrlimit(2), RLIMIT_RTTIME), which
+            // becoming master takes on a slow board; then nobody has the address for seconds.
+            "vrrp_rlimit_rttime 2000000".to_owned(),
             "vrrp_no_swap".to_owned(),
         ]);
     });
