@@ -3,6 +3,7 @@
 mod boot;
 mod corrupt_root;
 mod image_content;
+mod witness;
 mod written_copies;
 
 use crate::harness::Image;
@@ -38,5 +39,10 @@ pub struct Scenario {
 }
 
 /// All scenarios, the quick ones first.
-pub const ALL: &[Scenario] =
-    &[image_content::SCENARIO, written_copies::SCENARIO, boot::SCENARIO, corrupt_root::SCENARIO];
+pub const ALL: &[Scenario] = &[
+    image_content::SCENARIO,
+    written_copies::SCENARIO,
+    boot::SCENARIO,
+    corrupt_root::SCENARIO,
+    witness::SCENARIO,
+];
