@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "edgepair", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Example:\n  edgepair build images/x86-64.toml      makes the disk image for PCs in out/\n  edgepair lab up                        boots it in a virtual machine"
+    after_help = "Example:\n  edgepair build images/x86-64.toml      makes the disk image for PCs in out/\n  edgepair lab up                        runs a pair of it in virtual machines"
 )]
 pub struct Cli {
     /// What to do.
@@ -34,9 +34,11 @@ pub enum Command {
     /// Make, check, show and place the file that says what a pair of boxes is to be.
     #[command(after_help = "Example:\n  edgepair seed check seed.toml")]
     Seed(crate::commands::seed::SeedArgs),
-    /// Run the image in virtual machines on this computer.
-    #[command(after_help = "Example:\n  edgepair lab up\n  edgepair lab shell\n  edgepair lab down")]
-    Lab(crate::commands::lab::Lab),
+    /// Run a pair in virtual machines on this computer.
+    #[command(
+        after_help = "Example:\n  edgepair lab up\n  edgepair lab kill a\n  edgepair lab status\n  edgepair lab down"
+    )]
+    Lab(crate::commands::lab::LabArgs),
 }
 
 /// `edgepair build`.

@@ -37,6 +37,20 @@ pub struct Provisioned {
     pub waiting: Vec<String>,
     /// Steps taken in this boot.
     pub steps: Vec<String>,
+    /// Which box this is, in words; absent without a seed.
+    #[serde(default)]
+    pub member: Option<String>,
+}
+
+/// A step that takes long, while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done.
+    pub what: String,
+    /// Done of it, 0 to 100.
+    pub percent: u64,
+    /// Seconds that are probably left, where that is known.
+    pub seconds_left: Option<u64>,
 }
 
 /// Found by `ready`.
@@ -57,6 +71,9 @@ pub struct Problem {
     pub what: String,
     /// What a person can do.
     pub fix: String,
+    /// One line for each finding, where there are several.
+    #[serde(default)]
+    pub lines: Vec<String>,
 }
 
 /// The folder of facts.
@@ -97,9 +114,40 @@ impl Facts {
     /// # Errors
     /// The kernel's.
     pub fn problem(&self, key: &str, what: impl Into<String>, fix: impl Into<String>) -> io::Result<()> {
-        let problem = Problem { what: what.into(), fix: fix.into() };
-        eprintln!("edgepair: {}\n  to do: {}", problem.what, problem.fix);
-        self.put(&format!("problem-{key}"), &problem)
+        self.put_problem(key, &Problem { what: what.into(), fix: fix.into(), lines: Vec::new() })
+    }
+
+    /// The same with findings.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn put_problem(&self, key: &str, problem: &Problem) -> io::Result<()> {
+        eprintln!("edgepair: {}", problem.what);
+        problem.lines.iter().for_each(|line| eprintln!("  {line}"));
+        eprintln!("  to do: {}", problem.fix);
+        self.put(&format!("problem-{key}"), problem)
+    }
+
+    /// Takes a problem back: it is solved.
+    pub fn solved(&self, key: &str) {
+        self.remove(&format!("problem-{key}"));
+    }
+
+    /// Removes `NAME.json`.
+    pub fn remove(&self, name: &str) {
+        // What is not there any more is what was wanted; any other failure shows in the next write.
+        let _ = std::fs::remove_file(self.dir.join(format!("{name}.json")));
+    }
+
+    /// Takes a problem back.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn clear(&self, key: &str) -> io::Result<()> {
+        match std::fs::remove_file(self.dir.join(format!("problem-{key}.json"))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// All problems of this boot, by key.
@@ -132,11 +180,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let facts = Facts::at(dir.path());
         assert_eq!(facts.get::<Provisioned>("provisioned"), None);
-        let fact = Provisioned { waiting: vec!["a seed".into()], steps: vec![] };
+        let fact = Provisioned { waiting: vec!["a seed".into()], ..Provisioned::default() };
         facts.put("provisioned", &fact).unwrap();
         assert_eq!(facts.get("provisioned"), Some(fact));
         facts.problem("state", "no room", "use a larger disk").unwrap();
         assert_eq!(facts.problems().len(), 1);
+        facts.solved("state");
+        assert_eq!(facts.problems(), []);
         atomic::write(&dir.path().join("provisioned.json"), b"{", 0o644).unwrap();
         assert_eq!(facts.get::<Provisioned>("provisioned"), None);
     }

@@ -1,18 +1,19 @@
 //! Runs scenarios: `qemu-tests --image image.json [--keep DIR] [NAME…]`, where `image.json` is what
-//! `edgepair build --json` printed.
+//! `edgepair build --json` printed. With `--soak NAME` it runs all cases of a long run instead, with a journal.
 
 use anyhow::Context as _;
 use clap::Parser;
+use qemu_tests::harness::accel::Accel;
 use qemu_tests::harness::{Image, accel};
-use qemu_tests::scenarios::{ALL, Context};
-use std::path::PathBuf;
+use qemu_tests::scenarios::{ALL, Context, Shared, soak};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 /// Boots the image under test in virtual machines and checks what must hold.
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "Example:\n  edgepair build images/x86-64.toml --json > image.json\n  qemu-tests --image image.json boot"
+    after_help = "Examples:\n  edgepair build images/x86-64.toml --json > image.json\n  qemu-tests --image image.json boot\n  qemu-tests --image image.json --soak power-cuts --only metadata"
 )]
 struct Arguments {
     /// What `edgepair build --json` printed.
@@ -21,18 +22,73 @@ struct Arguments {
     /// Where logs of failed scenarios stay.
     #[arg(long, default_value = "target/scenarios")]
     keep: PathBuf,
-    /// List the scenarios and what each shows.
+    /// List the scenarios and what each shows; with --soak, its cases and what became of them.
     #[arg(long)]
     list: bool,
+    /// Run all cases of this long run; what passed before on the same image is not run again.
+    #[arg(long)]
+    soak: Option<String>,
+    /// Of a long run, only cases whose name contains this. May be given several times.
+    #[arg(long, requires = "soak")]
+    only: Vec<String>,
+    /// Where the journals of long runs are.
+    #[arg(long, default_value = "target/soak")]
+    journal: PathBuf,
     /// Only those whose name contains one of these.
+    #[arg(conflicts_with = "soak")]
     names: Vec<String>,
+}
+
+/// What all scenarios of a run share.
+struct Run<'a> {
+    image: &'a Image,
+    accel: Accel,
+    common: tempfile::TempDir,
+    shared: Shared,
+    keep: &'a Path,
+}
+
+impl<'a> Run<'a> {
+    fn new(image: &'a Image, keep: &'a Path) -> anyhow::Result<Self> {
+        Ok(Self { image, accel: accel::probe(image), common: short_dir()?, shared: Shared::default(), keep })
+    }
+
+    /// Gives a scenario its folder; its logs are kept when it fails.
+    fn of<T>(&self, name: &str, run: impl FnOnce(&Context<'_>) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let dir = short_dir()?;
+        let context = Context {
+            image: self.image,
+            dir: dir.path(),
+            common: self.common.path(),
+            shared: &self.shared,
+            accel: self.accel,
+        };
+        run(&context).map_err(|error| {
+            let kept = self.keep.join(name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_"));
+            let _ = std::fs::remove_dir_all(&kept);
+            let copied = keep_logs(dir.path(), &kept)
+                .and_then(|()| keep_logs(self.common.path(), &kept.join("common")));
+            match copied {
+                Ok(()) => error.context(format!("logs: {}", kept.display())),
+                Err(why) => error.context(format!("no logs: {why:#}")),
+            }
+        })
+    }
+}
+
+/// A short path: a Unix socket's name has at most 107 bytes.
+fn short_dir() -> std::io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix("edgepair-").tempdir()
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    if arguments.list {
+    if arguments.list && arguments.soak.is_none() {
         for scenario in ALL {
             println!("{:<16} {}", scenario.name, scenario.shows);
+        }
+        for soak in soak::ALL {
+            println!("{:<16} --soak: {}", soak.name, soak.shows);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -40,16 +96,22 @@ fn main() -> anyhow::Result<ExitCode> {
         std::fs::read_to_string(&arguments.image).with_context(|| arguments.image.display().to_string())?;
     let image: Image =
         serde_json::from_str(&text).context("this is not what `edgepair build --json` prints")?;
-    let accel = accel::probe(&image);
+    let run = Run::new(&image, &arguments.keep)?;
+    match &arguments.soak {
+        Some(name) => long_run(&run, name, &arguments),
+        None => Ok(scenarios(&run, &arguments.names)),
+    }
+}
+
+fn scenarios(run: &Run<'_>, names: &[String]) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
-    for scenario in ALL.iter().filter(|scenario| {
-        arguments.names.is_empty() || arguments.names.iter().any(|name| scenario.name.contains(name.as_str()))
-    }) {
+    for scenario in ALL
+        .iter()
+        .filter(|scenario| names.is_empty() || names.iter().any(|name| scenario.name.contains(name.as_str())))
+    {
         println!("scenario {}: {}", scenario.name, scenario.shows);
-        // A short path: a Unix socket's name has at most 107 bytes.
-        let dir = tempfile::Builder::new().prefix("edgepair-").tempdir()?;
         let started = now();
-        let result = (scenario.run)(&Context { image: &image, dir: dir.path(), accel });
+        let result = run.of(scenario.name, |context| (scenario.run)(context));
         let took = started.elapsed().as_secs_f32();
         match result {
             Ok(()) => {
@@ -58,15 +120,33 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             Err(error) => {
                 failed += 1;
-                let kept = arguments.keep.join(scenario.name);
-                let _ = std::fs::remove_dir_all(&kept);
-                keep_logs(dir.path(), &kept)?;
-                println!("FAIL {} ({took:.1} s): {error:#}\n     logs: {}", scenario.name, kept.display());
+                println!("FAIL {} ({took:.1} s): {error:#}", scenario.name);
             }
         }
     }
     println!("{passed} passed, {failed} failed");
-    Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+fn long_run(run: &Run<'_>, name: &str, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let soak = soak::ALL.iter().find(|soak| soak.name == name).with_context(|| {
+        format!(
+            "there is no long run `{name}`; there is {}",
+            soak::ALL.iter().map(|soak| soak.name).collect::<Vec<_>>().join(", ")
+        )
+    })?;
+    let mut journal = run.of(name, |context| soak::Journal::open(context, soak, &arguments.journal))?;
+    if arguments.list {
+        for case in &journal.cases {
+            println!("{:<8} {case}", journal.word(case));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (passed, failed) = soak::run(soak, &mut journal, &arguments.only, |case, what| {
+        run.of(&format!("{name}-{case}"), |context| what(context))
+    })?;
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long a scenario took, for the report")]
@@ -75,7 +155,7 @@ fn now() -> Instant {
 }
 
 /// Copies logs, not disks.
-fn keep_logs(from: &std::path::Path, to: &std::path::Path) -> anyhow::Result<()> {
+fn keep_logs(from: &Path, to: &Path) -> anyhow::Result<()> {
     let mut open = vec![from.to_owned()];
     while let Some(dir) = open.pop() {
         for entry in std::fs::read_dir(&dir)?.flatten() {

@@ -34,6 +34,7 @@ const LAW: &[(&str, &[&str], &str)] = &[
     ),
     ("libs/render/src", &["std::fs", "std::process", "tokio"], "renderers return files as values"),
     ("libs/layout/src", &["std::fs", "std::process"], "names only"),
+    ("libs/status/src", &["std::fs", "std::process", "std::net", "tokio"], "types and their table"),
     ("libs/witness-protocol/src", &["std::fs", "std::net", "tokio"], "a protocol is bytes in, bytes out"),
     ("node-init/src", &["qemu_tests"], "nothing of the lab is on a user's path"),
 ];

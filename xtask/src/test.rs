@@ -52,7 +52,7 @@ pub fn run(only: &[String]) -> Result<(), String> {
             &["cargo", "build", "--release", "--quiet", "--package", "edgepair", "--package", "qemu-tests"],
         ))?;
         done(image())?;
-        // Builds that must fail; they need the tools tree that the image's build has made.
+        // Builds that must fail or are killed; they need the tools tree that the image's build has made.
         done(phase(
             "faults",
             &[
@@ -65,6 +65,8 @@ pub fn run(only: &[String]) -> Result<(), String> {
                 "edgepair",
                 "--test",
                 "faults",
+                "--test",
+                "killed",
             ],
         ))?;
     }
@@ -76,7 +78,7 @@ pub fn run(only: &[String]) -> Result<(), String> {
 }
 
 /// Builds the default image; what it says about it goes to the scenarios.
-fn image() -> Result<(), String> {
+pub fn image() -> Result<(), String> {
     println!("== image: edgepair build images/x86-64.toml");
     let path = root().join("target/image.json");
     let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;

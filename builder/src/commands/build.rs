@@ -84,6 +84,7 @@ pub fn build(definition: &Path, out: &Path, progress: &Progress) -> anyhow::Resu
         bmap: std::path::absolute(&written.files[1])?,
         disk: step("disk", "disk.img")?,
         root: step("erofs", "root.erofs")?,
+        node_init: step("node-init", "node-init")?,
         kernel: step("root", "vmlinuz")?,
         tools,
         qemu: Qemu {

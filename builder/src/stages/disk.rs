@@ -122,8 +122,10 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
         ]));
         empty = vec!["--empty=refuse".to_owned()];
     }
-    let repart =
-        ["systemd-repart", "--offline=yes", "--dry-run=no"].map(str::to_owned).into_iter().chain(empty);
+    let repart = ["systemd-repart", "--offline=yes", "--dry-run=no", "--sector-size=512"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(empty);
     let rest = [
         &format!("--seed={disk_seed}"),
         "--definitions=/build/repart.d",

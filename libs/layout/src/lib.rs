@@ -81,6 +81,25 @@ pub mod path {
     pub const STATE: &str = "/var";
     /// What node-init itself keeps on state.
     pub const STATE_DIR: &str = "/var/lib/edgepair";
+    /// The last good seed with the files it names, and which box of it this is (JSON, mode 0600).
+    pub const KEPT_SEED: &str = "/var/lib/edgepair/kept-seed.json";
+    /// Network cards as they were last seen (JSON): what is rendered before the drivers are there.
+    pub const CARDS: &str = "/var/lib/edgepair/cards.json";
+    /// Identity of this node's replica (JSON): minted with the DRBD metadata, bound to the hardware.
+    pub const DISK_ID: &str = "/var/lib/edgepair/disk-id.json";
+    /// Written by the agent once this node is part of a formed pair; from then on what both nodes must change together
+    /// is no longer one node's to change.
+    pub const FORMED: &str = "/var/lib/edgepair/formed.json";
+    /// What the agent remembers of its pair (JSON): record, policy, first forming.
+    pub const PAIR_MEMORY: &str = "/var/lib/edgepair/pair.json";
+    /// Control socket of the agent, for root.
+    pub const AGENT_SOCKET: &str = "/run/edgepair/agent.sock";
+    /// Held by the agent for as long as it lives; the fence handler decides by itself only when it gets it.
+    pub const AGENT_LOCK: &str = "/run/edgepair/agent.lock";
+    /// Proofs of emptiness of destructive steps that were begun and are not finished (JSON, one file for each target).
+    pub const BEGUN_DIR: &str = "/var/lib/edgepair/begun";
+    /// Which box this is in this boot (JSON): written once the seed and the hardware have been found to agree.
+    pub const MEMBER: &str = "/run/edgepair/member.json";
     /// What node-init knows about this boot only.
     pub const RUN_DIR: &str = "/run/edgepair";
     /// Where the EFI system partition is mounted.

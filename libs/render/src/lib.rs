@@ -11,6 +11,7 @@
 //! - [`checks::checks`] lists, for every rendered file, how its own program checks it.
 //! - Nothing here reads the machine: what has to be known of it is in [`Facts`].
 
+mod agent;
 pub mod checks;
 mod conf;
 mod context;
@@ -35,6 +36,7 @@ pub mod timing;
 pub use context::Context;
 pub use facts::{Card, Facts, Links};
 pub use output::{File, Rendered, Start, Unit};
+pub use storage::backing_device;
 
 use edgepair_seed::{Datastore, Member, Purpose, Secret, Seed};
 
@@ -75,6 +77,7 @@ pub fn render(seed: &Seed, member: &Member, facts: &Facts) -> Result<Rendered, R
         keepalived::render(&context, &mut out);
         postgres::render(&context, &mut out);
         haproxy::render(&context, &mut out);
+        agent::render(&mut out);
     }
     k3s::render(&context, &mut out);
     registries::render(&context, &mut out);

@@ -13,8 +13,10 @@ pub const DATA_MOUNT: &str = "var-lib-pair.mount";
 pub const BACKING_FILE: &str = "/var/lib/edgepair/backing.img";
 /// Name by which the loop device is found again (`losetup --loop-ref`, /dev/disk/by-loop-ref/).
 pub const BACKING_REF: &str = "edgepair";
-/// Unit that attaches the loop device.
-pub const BACKING_UNIT: &str = "edgepair-backing.service";
+/// The backing file while it is being written.
+pub const BACKING_PART: &str = "/var/lib/edgepair/backing.img.part";
+/// Unit that makes and attaches the disk below the replicated storage.
+pub const STORAGE_UNIT: &str = "edgepair-storage.service";
 /// Cluster of PostgreSQL on the replicated file system.
 pub const POSTGRES_DATA: &str = "/var/lib/pair/postgres";
 /// Unit of PostgreSQL.
@@ -23,6 +25,8 @@ pub const POSTGRES_UNIT: &str = "edgepair-postgres.service";
 pub const POSTGRES_ETC: &str = "/etc/edgepair/postgres";
 /// Role and database of kine, the part of k3s that speaks SQL.
 pub const KINE: &str = "kine";
+/// Unit of the agent.
+pub const AGENT_UNIT: &str = "edgepair-agent.service";
 /// Unit of the k3s server.
 pub const K3S_SERVER_UNIT: &str = "edgepair-k3s-server.service";
 /// Unit of the k3s agent.

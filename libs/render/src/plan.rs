@@ -195,7 +195,7 @@ pub fn steps(context: &Context<'_>, rendered: &Rendered) -> Vec<Step> {
     ];
     let boot = rendered.units.iter().filter(|unit| unit.start == Start::Boot);
     let boot: Vec<&str> = boot.map(|unit| unit.name.as_str()).collect();
-    let configure = [
+    list.extend([
         step(
             "files",
             format!("write {} files, each under a temporary name and then renamed", rendered.files.len()),
@@ -203,50 +203,63 @@ pub fn steps(context: &Context<'_>, rendered: &Rendered) -> Vec<Step> {
         ),
         step("reload", "reload systemd once", "systemd has loaded the units as they lie on disk"),
         step("units", format!("start {}", boot.join(", ")), "all of them are active, masked ones are masked"),
-    ];
-    if context.node().is_none() {
-        list.extend(configure);
-        return list;
+    ]);
+    if context.node().is_some() {
+        list.extend(storage_steps(context));
+        list.extend(pair_steps(context));
     }
-    list.extend(storage_steps(context));
-    list.extend(configure);
-    list.extend(pair_steps(context));
     list
 }
 
-/// What can be done before the network is there.
+/// What this box does alone: a disk with metadata, attached and not connected.
 fn storage_steps(context: &Context<'_>) -> Vec<Step> {
-    let StorageMode::Loop { size } = context.seed.storage.mode else { return Vec::new() };
-    vec![
+    let mut list = Vec::new();
+    if let StorageMode::Loop { size } = context.seed.storage.mode {
+        list.extend([
+            step(
+                "backing-file",
+                format!(
+                    "write {BACKING_FILE} out with {} of zeros, under a temporary name",
+                    human_size(size)
+                ),
+                format!("the file is there under its name with exactly {size} bytes, all of them allocated"),
+            )
+            .on_empty(Target::BackingFile),
+            step(
+                "loop-device",
+                "attach the file with direct I/O, discards off",
+                "a loop device of this file is attached and says dio=1",
+            ),
+        ]);
+    }
+    let device = backing_device(context);
+    list.extend([
         step(
-            "backing-file",
-            format!("write {BACKING_FILE} out with {} of zeros, under a temporary name", human_size(size)),
-            format!("the file is there under its name with exactly {size} bytes, all of them allocated"),
+            "metadata",
+            format!("drbdadm create-md {DRBD_RESOURCE} on {device}, and mint this disk's id"),
+            "the device has DRBD metadata, and the disk's id is kept",
         )
-        .on_empty(Target::BackingFile),
+        .on_empty(Target::BackingDevice),
         step(
-            "loop-device",
-            "attach the file with direct I/O, discards off",
-            "a loop device of this file is attached and says dio=1",
+            "attach",
+            format!("drbdadm attach {DRBD_RESOURCE}, without connecting"),
+            "the disk is attached; the agent connects when the other node's agent has answered",
         ),
-    ]
+    ]);
+    if context.seed.watchdog.enabled {
+        let timeout = context.seed.watchdog.timeout_ms;
+        list.push(step(
+            "watchdog",
+            format!("set the hardware watchdog to {timeout} ms: from now on this node may become active"),
+            "systemd says so",
+        ));
+    }
+    list
 }
 
 fn pair_steps(context: &Context<'_>) -> Vec<Step> {
     let seed = context.seed;
-    let device = backing_device(context);
     let mut list = vec![
-        step(
-            "metadata",
-            format!("drbdadm create-md {DRBD_RESOURCE} on {device}, and mint this disk's id"),
-            "the device has DRBD metadata of the size it should have, and the disk's id is kept",
-        )
-        .on_empty(Target::BackingDevice),
-        step(
-            "up",
-            format!("drbdadm up {DRBD_RESOURCE}"),
-            "the disk is attached and the connection is made or looked for",
-        ),
         step(
             "peer",
             "wait until the other node is connected, and say so on the console meanwhile; when it holds data already, \

@@ -4,15 +4,13 @@ use edgepair_layout::path;
 use edgepair_seed::StorageMode;
 
 use crate::conf::Conf;
-use crate::names::{BACKING_FILE, BACKING_REF, BACKING_UNIT, DATA, DATA_MOUNT, DRBD_DEVICE};
+use crate::names::{BACKING_FILE, BACKING_REF, DATA, DATA_MOUNT, DRBD_DEVICE, DRBD_RESOURCE, STORAGE_UNIT};
 use crate::output::Start;
 use crate::{Context, Rendered};
 
 pub(crate) fn render(context: &Context<'_>, out: &mut Rendered) {
-    if matches!(context.seed.storage.mode, StorageMode::Loop { .. }) {
-        out.add(format!("/etc/systemd/system/{BACKING_UNIT}"), backing_unit());
-        out.unit(BACKING_UNIT, Start::Boot);
-    }
+    out.add(format!("/etc/systemd/system/{STORAGE_UNIT}"), storage_unit(context));
+    out.unit(STORAGE_UNIT, Start::Boot);
     out.add(format!("/etc/systemd/system/{DATA_MOUNT}"), mount_unit());
     out.unit(DATA_MOUNT, Start::Active);
     out.add("/etc/udev/rules.d/61-edgepair-storage.rules", udev(context));
@@ -26,30 +24,39 @@ pub(crate) fn render(context: &Context<'_>, out: &mut Rendered) {
 }
 
 /// The backing device of DRBD on this node.
-pub(crate) fn backing_device(context: &Context<'_>) -> String {
+#[must_use]
+pub fn backing_device(context: &Context<'_>) -> String {
     match context.node().and_then(|node| node.storage_device.clone()) {
         Some(device) => device,
         None => format!("/dev/disk/by-loop-ref/{BACKING_REF}"),
     }
 }
 
-fn backing_unit() -> String {
+/// After the network's configuration and not before it: to write out a large file takes minutes, and an operator must
+/// be able to log in meanwhile.
+fn storage_unit(context: &Context<'_>) -> String {
     let mut conf = Conf::new();
     conf.section("Unit");
-    conf.line("Description=Backing device of the replicated storage");
-    conf.line("DefaultDependencies=no");
+    conf.line("Description=Disk below the replicated storage");
     conf.line(format!("RequiresMountsFor={}", path::STATE_DIR));
-    conf.line("After=systemd-udevd.service");
-    conf.line("Conflicts=umount.target");
-    // The file is made by provisioning, once; before that there is nothing to attach.
-    conf.line(format!("ConditionPathExists={BACKING_FILE}"));
+    conf.line("Wants=edgepair-provision.service");
+    conf.line("After=edgepair-provision.service systemd-udevd.service");
     conf.section("Service");
     conf.line("Type=oneshot");
     conf.line("RemainAfterExit=yes");
-    // Direct I/O: no second copy in memory, and a flush of the device is a flush of the file.
-    conf.line(format!("ExecStart=/usr/sbin/losetup --find --nooverlap --direct-io=on --loop-ref={BACKING_REF} {BACKING_FILE}"));
-    conf.line("ExecStart=/usr/bin/udevadm settle --timeout=10");
-    conf.line(format!("ExecStop=/usr/sbin/losetup --detach /dev/disk/by-loop-ref/{BACKING_REF}"));
+    conf.line(format!("ExecStart={} provision --boot --only storage", path::NODE_INIT));
+    // Whoever uses the storage is ordered after this unit, so it has stopped by then.
+    conf.line(format!("ExecStop=-/usr/sbin/drbdadm down {DRBD_RESOURCE}"));
+    if matches!(context.seed.storage.mode, StorageMode::Loop { .. }) {
+        conf.line(format!("ExecStop=-/usr/sbin/losetup --detach /dev/disk/by-loop-ref/{BACKING_REF}"));
+    }
+    conf.line("TimeoutStartSec=infinity");
+    conf.line("TimeoutStopSec=30");
+    // What a person has to solve is no failure of the unit. What is one, for example a busy box, may be over soon.
+    conf.line("Restart=on-failure");
+    conf.line("RestartSec=5s");
+    conf.line("StandardOutput=journal+console");
+    conf.line("StandardError=journal+console");
     conf.finish()
 }
 
@@ -60,6 +67,9 @@ fn mount_unit() -> String {
     // Started by the agent on the active node only, and never by a device that turns up.
     conf.line("DefaultDependencies=no");
     conf.line("Conflicts=umount.target");
+    conf.line("Before=umount.target");
+    // At shutdown the file system goes before the disk below it.
+    conf.line(format!("After={STORAGE_UNIT}"));
     conf.section("Mount");
     conf.line(format!("What={DRBD_DEVICE}"));
     conf.line(format!("Where={DATA}"));

@@ -2,6 +2,7 @@
 
 use crate::conf::Conf;
 use crate::output::Start;
+use crate::timing::BOOT_WATCHDOG_MS;
 use crate::{Context, Rendered};
 
 pub(crate) fn render(context: &Context<'_>, out: &mut Rendered) {
@@ -54,7 +55,9 @@ fn watchdog(context: &Context<'_>) -> String {
     let mut conf = Conf::new();
     conf.section("Manager");
     if watchdog.enabled {
-        conf.line(format!("RuntimeWatchdogSec={}ms", watchdog.timeout_ms));
+        // While the machine boots, with room for a slow disk. Provisioning sets the seed's own time before this node
+        // can become active, and from then on it counts.
+        conf.line(format!("RuntimeWatchdogSec={}ms", BOOT_WATCHDOG_MS.max(watchdog.timeout_ms)));
         conf.line("RebootWatchdogSec=2min");
         if let Some(device) = &watchdog.device {
             conf.line(format!("WatchdogDevice={device}"));

@@ -21,6 +21,8 @@ pub const ADVERT_INTERVAL: &str = "0.2";
 pub const HANDLER_MS: u64 = 2_000;
 /// systemd's watchdog over the agent (`WatchdogSec` of its unit), in milliseconds.
 pub const AGENT_WATCHDOG_MS: u64 = 6_000;
+/// The hardware watchdog's time while the machine boots, in milliseconds: nothing depends on it then.
+pub const BOOT_WATCHDOG_MS: u64 = 120_000;
 /// For what is not measured: the reset itself, scheduling, a clock that runs slow.
 pub const MARGIN_MS: u64 = 2_000;
 

@@ -125,6 +125,15 @@ impl Seed {
         }
     }
 
+    /// Disk or partition of a box's storage, where it has one of its own.
+    #[must_use]
+    pub fn storage_device(&self, member: &Member) -> Option<&str> {
+        match member {
+            Member::Node(id) => self.node(*id).storage_device.as_deref(),
+            Member::Worker(_) => None,
+        }
+    }
+
     /// The datastore that runs. Without Kubernetes it is PostgreSQL, for its own sake.
     #[must_use]
     pub fn datastore(&self) -> &Datastore {

@@ -121,7 +121,15 @@ impl PairKey {
             .expand(&[INFO], hkdf::HKDF_SHA256)
             .and_then(|okm| okm.fill(&mut seed))
             .map_err(|_| AuthError::Derivation)?;
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| AuthError::Derivation)?;
+        Self::from_seed(&seed)
+    }
+
+    /// The key of an Ed25519 seed (RFC 8032) that was derived elsewhere.
+    ///
+    /// # Errors
+    /// [`AuthError::Derivation`], which no input is known to cause.
+    pub fn from_seed(seed: &[u8; 32]) -> Result<Self, AuthError> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| AuthError::Derivation)?;
         let id = PairId(pair.public_key().as_ref().try_into().map_err(|_| AuthError::Derivation)?);
         Ok(Self { pair, id })
     }

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 used wrongly (clap's own).
 
+pub mod agent;
 pub mod boot_stages;
 pub mod witness;
 
@@ -25,7 +26,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  node-init early --root /sysroot")]
     Early(boot_stages::Early),
     /// Make this node what its seed says. Run at every boot; running it again changes nothing.
-    #[command(after_help = "Example:\n  node-init provision --dry-run")]
+    #[command(
+        after_help = "Examples:\n  node-init provision --dry-run\n  node-init provision --apply /root/seed.toml\n\nExit status: 0 done, 1 failed or something is left for a person, 2 wrong use."
+    )]
     Provision(boot_stages::Provision),
     /// Show the status screen on standard output, which is a terminal, until stopped.
     #[command(after_help = "Example:\n  node-init console --once")]
@@ -33,6 +36,18 @@ pub enum Command {
     /// Wait for the end of the boot and judge it.
     #[command(after_help = "Example:\n  node-init ready")]
     Ready,
+    /// Hold the active role on one of the two nodes. Run by systemd; stopping it moves nothing.
+    #[command(after_help = "Example:\n  systemctl status edgepair-agent")]
+    Agent,
+    /// Say how this node and its pair are.
+    #[command(after_help = "Example:\n  node-init status --json | jq -r .role")]
+    Status(agent::StatusArguments),
+    /// Make the other node active, in order. Run on the active node.
+    #[command(after_help = "Example:\n  node-init switchover --timeout 30")]
+    Switchover(agent::SwitchoverArguments),
+    /// Answer DRBD: may this node go on without the other? Run by the kernel; the exit code is the answer (drbd.conf(5)).
+    #[command(after_help = "Example:\n  node-init fence-peer; echo $?")]
+    FencePeer(agent::FencePeerArguments),
     /// The small third party that keeps one record per pair: run it, enrol pairs, ask it.
     Witness(witness::Arguments),
 }
@@ -45,6 +60,10 @@ pub fn main() -> ExitCode {
         Command::Provision(arguments) => boot_stages::provision(&arguments),
         Command::Console(arguments) => boot_stages::console(&arguments),
         Command::Ready => boot_stages::ready(),
+        Command::Agent => crate::agent::run(),
+        Command::Status(arguments) => agent::status(&arguments),
+        Command::Switchover(arguments) => agent::switchover(&arguments),
+        Command::FencePeer(arguments) => return agent::fence_peer(&arguments),
         Command::Witness(arguments) => witness::run(arguments),
     };
     match result {

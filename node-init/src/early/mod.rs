@@ -8,6 +8,8 @@ pub mod disk;
 mod identity;
 mod state;
 
+pub use identity::host_name;
+
 use crate::facts::{Booted, Facts, State};
 use anyhow::Context;
 use disk::BootDisk;
@@ -57,6 +59,12 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
             format!("host name and machine id: {error:#}"),
             "the node has a random one for this boot",
         )?;
+    }
+    match crate::provision::render_before_boot(root) {
+        Ok(Some(who)) => println!("/etc is rendered for {who}"),
+        Ok(None) => {}
+        // Provisioning comes before the network, tries again, and has more to go on.
+        Err(error) => eprintln!("/etc is not rendered yet: {error:#}"),
     }
     let disk = found.ok();
     if let Some(disk) = &disk {

@@ -4,11 +4,14 @@
 
 mod addresses;
 
-use crate::facts::{Booted, Facts, Problem, Provisioned, Ready, State, image_info};
+use crate::facts::{Booted, Facts, Problem, Progress, Provisioned, Ready, State, image_info};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
+
+/// Findings of one problem that are shown.
+const FINDINGS: usize = 20;
 
 /// Everything on the screen.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +24,8 @@ pub struct View {
     pub booted: Option<Booted>,
     /// Found by `provision`.
     pub provisioned: Option<Provisioned>,
+    /// A step that takes long.
+    pub progress: Option<Progress>,
     /// Found by `ready`.
     pub ready: Option<Ready>,
     /// Interface and addresses.
@@ -37,6 +42,9 @@ pub fn render(view: &View) -> String {
     };
     let _ = writeln!(text, "{}", "=".repeat(78));
     line(&mut text, "node", &view.host_name);
+    if let Some(member) = view.provisioned.as_ref().and_then(|provisioned| provisioned.member.as_ref()) {
+        line(&mut text, "pair", member);
+    }
     line(&mut text, "version", &view.image);
     let slot =
         view.booted.as_ref().map_or("not known".to_owned(), |booted| match (&booted.slot, &booted.disk) {
@@ -69,8 +77,19 @@ pub fn render(view: &View) -> String {
     for (index, what) in view.provisioned.iter().flat_map(|facts| &facts.waiting).enumerate() {
         line(&mut text, if index == 0 { "waits for" } else { "" }, what);
     }
+    if let Some(progress) = &view.progress {
+        let left = progress.seconds_left.map(|left| format!(", about {left} s left")).unwrap_or_default();
+        line(&mut text, "doing", &format!("{}: {} %{left}", progress.what, progress.percent));
+    }
     for problem in &view.problems {
         let _ = writeln!(text, "  WRONG      {}", problem.what);
+        for finding in problem.lines.iter().take(FINDINGS) {
+            let _ = writeln!(text, "             {finding}");
+        }
+        if problem.lines.len() > FINDINGS {
+            let _ =
+                writeln!(text, "             and {} more, in the journal", problem.lines.len() - FINDINGS);
+        }
         let _ = writeln!(text, "    to do:   {}", problem.fix);
     }
     let _ = writeln!(text, "{}", "=".repeat(78));
@@ -88,6 +107,7 @@ fn collect() -> View {
             .unwrap_or_default(),
         booted: facts.get("booted"),
         provisioned: facts.get("provisioned"),
+        progress: facts.get("progress"),
         ready: facts.get("ready"),
         addresses: addresses::list(),
         problems: facts.problems(),
@@ -134,14 +154,23 @@ mod tests {
                 state: State::Memory,
                 first_boot: true,
             }),
-            provisioned: Some(Provisioned { waiting: vec!["a seed".into()], steps: vec![] }),
+            provisioned: Some(Provisioned {
+                waiting: vec!["a seed".into()],
+                member: Some("b of site-042".into()),
+                ..Provisioned::default()
+            }),
+            progress: Some(Progress { what: "writing".into(), percent: 37, seconds_left: Some(9) }),
             ready: Some(Ready {
                 failed_units: vec!["x.service".into()],
                 seconds: 12.34,
                 verdict: "undecided".into(),
             }),
             addresses: vec![("eth0".into(), vec!["192.0.2.7/24".into()])],
-            problems: vec![Problem { what: "no room".into(), fix: "use a larger disk".into() }],
+            problems: vec![Problem {
+                what: "no room".into(),
+                fix: "use a larger disk".into(),
+                lines: (1..=25).map(|line| format!("seed.toml:{line}:1: error")).collect(),
+            }],
         };
         let text = render(&view);
         for part in [
@@ -152,6 +181,9 @@ mod tests {
             "NOT WELL: 1 failed units",
             "waits for  a seed",
             "WRONG      no room",
+            "seed.toml:20:1: error\n             and 5 more",
+            "pair       b of site-042",
+            "writing: 37 %, about 9 s left",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }

@@ -24,7 +24,17 @@ const UNIT: &str = "[Unit]\nDescription=Shell for the lab, given from outside\nD
                     while IFS= read -r -u 3 line; do eval \"$$line\" >&3 2>&1 3>&-; done; exec 3>&-; done'\n\
                     Restart=always\nRestartSec=1\nOOMScoreAdjust=-900\n";
 
-const DROP_IN: &str = "[Unit]\nWants=edgepair-lab-shell.service\n";
+/// Name of the virtio port on which the journal leaves the guest, as it is written: what a node said is kept even when
+/// its plug is pulled.
+pub const JOURNAL_PORT: &str = "edgepair.journal";
+
+const JOURNAL_UNIT: &str = "[Unit]\nDescription=Journal for the lab, taken from outside\nDefaultDependencies=no\n\
+                            After=systemd-journald.service systemd-udevd.service\nConditionPathExists=!/etc/initrd-release\nStartLimitIntervalSec=0\n\
+                            [Service]\nExecStart=/bin/bash -c 'until [ -e /dev/virtio-ports/edgepair.journal ]; do sleep 0.3; done; \
+                            exec journalctl --boot --follow --lines=all --output=short-monotonic --no-hostname >/dev/virtio-ports/edgepair.journal'\n\
+                            StandardError=null\nRestart=always\nRestartSec=1\nOOMScoreAdjust=-900\n";
+
+const DROP_IN: &str = "[Unit]\nWants=edgepair-lab-shell.service edgepair-lab-journal.service\n";
 
 /// The SMBIOS strings (type 11) that bring the shell.
 pub fn credentials() -> Vec<String> {
@@ -32,6 +42,7 @@ pub fn credentials() -> Vec<String> {
         |name: &str, text: &str| format!("io.systemd.credential.binary:{name}={}", STANDARD.encode(text));
     vec![
         encode("systemd.extra-unit.edgepair-lab-shell.service", UNIT),
+        encode("systemd.extra-unit.edgepair-lab-journal.service", JOURNAL_UNIT),
         encode("systemd.unit-dropin.sysinit.target", DROP_IN),
     ]
 }
@@ -57,6 +68,11 @@ impl Guest {
     /// The shell behind this socket; nothing is connected yet.
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), stream: None, count: 0 }
+    }
+
+    /// Gives the port free for others; the next command takes it again.
+    pub fn hang_up(&mut self) {
+        self.stream = None;
     }
 
     /// Runs a command, whatever its exit status.

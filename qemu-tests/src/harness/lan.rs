@@ -2,7 +2,8 @@
 //!
 //! Each port is a pair of socket paths: QEMU sends to ours (`-netdev dgram,…,remote.path=`) and listens on its own.
 //! The switch learns source addresses (IEEE 802.1D, clause 7.8), so a virtual address that moves is followed as on a
-//! real one; it can cut ports from each other, and counts what it carries.
+//! real one; it can cut ports from each other (frames vanish, the carrier stays), and counts what it carries. A port
+//! that takes nothing any more, because its machine is stopped, holds nobody else up: its frames are dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,11 +13,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Largest frame: Ethernet with a 9000-byte payload and a VLAN tag.
-const FRAME: usize = 9018;
+pub const FRAME: usize = 9018;
+
+/// How long a frame waits for a port that is full, milliseconds. The kernel queues only a few frames for a socket, and
+/// a machine that is emulated takes its time.
+const PATIENCE: u64 = 100;
 
 #[derive(Debug, Default)]
 struct Shared {
     cut: BTreeSet<(usize, usize)>,
+    silent: bool,
     stop: bool,
     carried: u64,
     dropped: u64,
@@ -90,6 +96,18 @@ impl Switch {
         }
     }
 
+    /// The pairs of ports that are cut from each other.
+    pub fn cuts(&self) -> Vec<(usize, usize)> {
+        self.shared.lock().map_or_else(|_| Vec::new(), |shared| shared.cut.iter().copied().collect())
+    }
+
+    /// Carries nothing at all while it is on: for the moment in which machines are taken back to a saved state.
+    pub fn silence(&self, on: bool) {
+        if let Ok(mut shared) = self.shared.lock() {
+            shared.silent = on;
+        }
+    }
+
     /// Frames carried and dropped by a cut so far.
     pub fn counters(&self) -> (u64, u64) {
         self.shared.lock().map_or((0, 0), |shared| (shared.carried, shared.dropped))
@@ -115,6 +133,12 @@ fn carry(
     machines: &[PathBuf],
 ) {
     let mut frame = [0_u8; FRAME];
+    // Sending from the port's own socket would wait without end for a machine that is stopped.
+    let Ok(sender) = UnixDatagram::unbound() else { return };
+    if sender.set_nonblocking(true).is_err() {
+        return;
+    }
+    let mut full = vec![false; machines.len()];
     loop {
         let length = match sockets[own].recv(&mut frame) {
             Ok(length) => length,
@@ -139,16 +163,30 @@ fn carry(
         };
         for target in targets.into_iter().filter(|target| *target != own) {
             let Ok(mut shared) = shared.lock() else { return };
-            if shared.cut.contains(&(own.min(target), own.max(target))) {
+            if shared.silent || shared.cut.contains(&(own.min(target), own.max(target))) {
                 shared.dropped += 1;
                 continue;
             }
             shared.carried += 1;
             drop(shared);
-            // A machine that is off has no socket; a real switch has no link there either.
-            let _ = sockets[own].send_to(&frame[..length], &machines[target]);
+            full[target] = !deliver(&sender, &frame[..length], &machines[target], full[target]);
         }
     }
+}
+
+/// Hands a frame to a machine; says no when it is stopped and takes nothing.
+fn deliver(sender: &UnixDatagram, frame: &[u8], machine: &Path, was_full: bool) -> bool {
+    for _ in 0..PATIENCE {
+        match sender.send_to(frame, machine) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && was_full => return false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // A machine that is off has no socket; a real switch has no link there either.
+            _ => return true,
+        }
+    }
+    false
 }
 
 /// Destination and source address of an Ethernet frame.
@@ -207,5 +245,42 @@ mod tests {
         switch.cut(0, 1, false);
         send(1, &answer);
         assert_eq!(got(&machines[0]), Some(answer));
+        switch.silence(true);
+        send(1, &frame(2, 11, "answer"));
+        assert_eq!(got(&machines[0]), None);
+    }
+
+    #[test]
+    fn a_machine_that_takes_nothing_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let ports: Vec<Port> = (0..3)
+            .map(|index| Port {
+                switch: dir.path().join(format!("s{index}")),
+                machine: dir.path().join(format!("m{index}")),
+            })
+            .collect();
+        let machines: Vec<UnixDatagram> =
+            ports.iter().map(|port| UnixDatagram::bind(&port.machine).unwrap()).collect();
+        let _switch = Switch::start(&ports).unwrap();
+        machines[2].set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        // Machine 1 never reads. Whatever is flooded must still reach machine 2, to the last frame.
+        let reader = std::thread::spawn({
+            let two = machines[2].try_clone().unwrap();
+            move || {
+                let mut seen = 0;
+                while let Some(bytes) = got(&two) {
+                    seen += 1;
+                    if bytes.ends_with(b"last") {
+                        break;
+                    }
+                }
+                seen
+            }
+        });
+        for number in 0..300 {
+            let text = if number == 299 { "last".to_owned() } else { number.to_string() };
+            machines[0].send_to(&frame(9, 10, &text), &ports[0].switch).unwrap();
+        }
+        assert_eq!(reader.join().unwrap(), 300);
     }
 }

@@ -1,12 +1,20 @@
-//! The harness: [`vm`] (one machine), [`qmp`] (its control socket), [`guest`] (a shell inside), [`serial`] (what it
-//! prints), [`lan`] (the switch between machines), [`accel`] (KVM or not).
+//! The harness: [`pair`] is two machines ([`vm`]) from one image, their seed ([`site`]), the switch between them
+//! ([`lan`]), this computer's ports on it ([`host_port`]) and a [`witness`]. A machine has a control socket ([`qmp`]),
+//! a shell inside ([`guest`]) and a serial line ([`serial`]). A [`stranger`] is a third host that scans them, a
+//! [`writer`] numbers rows at the virtual IP. [`accel`] finds out whether there is KVM.
 
 pub mod accel;
 pub mod guest;
+pub mod host_port;
 pub mod lan;
+pub mod pair;
 pub mod qmp;
 pub mod serial;
+pub mod site;
+pub mod stranger;
 pub mod vm;
+pub mod witness;
+pub mod writer;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -23,6 +31,8 @@ pub struct Image {
     pub disk: PathBuf,
     /// The root file system alone.
     pub root: PathBuf,
+    /// node-init as it is in the image.
+    pub node_init: PathBuf,
     /// The kernel alone, for finding out whether KVM works.
     pub kernel: PathBuf,
     /// Tools tree with QEMU and firmware.

@@ -2,6 +2,8 @@
 
 use super::Deadline;
 use anyhow::{Context, bail};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -13,6 +15,7 @@ use std::time::Duration;
 pub struct Qmp {
     reader: BufReader<UnixStream>,
     writer: UnixStream,
+    jobs: u32,
 }
 
 impl Qmp {
@@ -29,10 +32,19 @@ impl Qmp {
             }
         };
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let mut qmp = Self { reader: BufReader::new(stream.try_clone()?), writer: stream };
+        let mut qmp = Self { reader: BufReader::new(stream.try_clone()?), writer: stream, jobs: 0 };
         qmp.read()?;
         qmp.command("qmp_capabilities", &json!({}))?;
         Ok(qmp)
+    }
+
+    /// The process that listens, as this side sees its number (unix(7), SO_PEERCRED).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn peer(&self) -> anyhow::Result<Pid> {
+        let peer = getsockopt(&self.writer, PeerCredentials).context("QEMU's process")?;
+        Ok(Pid::from_raw(peer.pid()))
     }
 
     fn read(&mut self) -> anyhow::Result<Value> {
@@ -58,6 +70,32 @@ impl Qmp {
             if let Some(result) = answer.get_mut("return") {
                 return Ok(result.take());
             }
+        }
+    }
+
+    /// Starts a job and waits until it has ended (QMP reference, "Background jobs").
+    ///
+    /// # Errors
+    /// QEMU's, and when the job does not end in ten minutes.
+    pub fn job(&mut self, name: &str, mut arguments: Value) -> anyhow::Result<()> {
+        self.jobs += 1;
+        let id = format!("{name}-{}", self.jobs);
+        arguments["job-id"] = json!(id);
+        self.command(name, &arguments)?;
+        let deadline = Deadline::seconds(600);
+        loop {
+            let jobs = self.command("query-jobs", &json!({}))?;
+            let job = jobs.as_array().and_then(|jobs| jobs.iter().find(|job| job["id"] == id.as_str()));
+            let Some(job) = job else { bail!("QEMU's job {id} is gone") };
+            if job["status"] == "concluded" {
+                let error = job["error"].as_str().map(str::to_owned);
+                self.command("job-dismiss", &json!({ "id": id }))?;
+                return error.map_or(Ok(()), |why| bail!("QEMU's {name} failed: {why}"));
+            }
+            if deadline.passed() {
+                bail!("QEMU's job {id} does not end");
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

@@ -9,17 +9,22 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Serial {
     path: PathBuf,
+    /// Where this start of the machine begins in the file.
+    begin: usize,
 }
 
 impl Serial {
-    /// The log in this file, which may not be there yet.
+    /// The log in this file, from its present end on; it may not be there yet.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        let begin = std::fs::metadata(path).map_or(0, |data| data.len());
+        Self { path: path.to_owned(), begin: usize::try_from(begin).unwrap_or(0) }
     }
 
-    /// Everything so far, control sequences and carriage returns removed.
+    /// Everything since this start of the machine, control sequences and carriage returns removed.
     pub fn text(&self) -> String {
-        plain(&String::from_utf8_lossy(&std::fs::read(&self.path).unwrap_or_default()))
+        let all = std::fs::read(&self.path).unwrap_or_default();
+        // A file that somebody moved away begins anew.
+        plain(&String::from_utf8_lossy(all.get(self.begin..).unwrap_or(&all)))
     }
 
     /// Waits for one of several texts and says which came.

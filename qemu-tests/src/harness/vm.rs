@@ -1,21 +1,25 @@
 //! One virtual machine: the user's image on a copy-on-write layer, firmware variables of its own, a control socket, a
 //! serial log, a shell port.
 //!
-//! QEMU runs inside the tools tree, so its version does not depend on the host. It dies with whoever started it,
-//! except in a lab, where it is to outlive the command.
+//! QEMU runs inside the tools tree, so its version does not depend on the host. It dies with whoever started it.
+
+mod arguments;
 
 use super::accel::Accel;
-use super::guest::{self, Guest};
+use super::guest::Guest;
 use super::qmp::Qmp;
 use super::serial::Serial;
 use super::{Deadline, Image};
 use anyhow::{Context, bail};
 use edgepair_host_io::sandbox::{Mount, Sandbox};
 use edgepair_host_io::{HostRunner, Invocation, Runner};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 /// What a machine is to be.
 #[derive(Debug, Clone)]
@@ -28,13 +32,51 @@ pub struct Config {
     pub disk_size: u64,
     /// Memory, MiB.
     pub memory: u32,
-    /// `-netdev` values, each with a network card.
-    pub networks: Vec<String>,
+    /// Its network cards, `net0`, `net1`, ….
+    pub networks: Vec<Card>,
+    /// Whether it has a hardware watchdog (Intel 6300ESB) that resets it.
+    pub watchdog: bool,
+    /// Whether every write and flush of the disk is recorded in `writes.blocks` (QEMU's blklogwrites).
+    pub write_log: bool,
+    /// What else of the host it sees, in the tools tree.
+    pub mounts: Vec<Mount>,
     /// More QEMU arguments; paths are inside the tools tree, the machine's folder is `/build`.
     pub extra: Vec<String>,
 }
 
-/// A machine and its folder.
+impl Config {
+    /// A machine without network, watchdog or anything special.
+    pub fn plain(name: &str, disk: &Path, disk_size: u64) -> Self {
+        Self {
+            name: name.to_owned(),
+            disk: disk.to_owned(),
+            disk_size,
+            memory: 1024,
+            networks: Vec::new(),
+            watchdog: false,
+            write_log: false,
+            mounts: Vec::new(),
+            extra: Vec::new(),
+        }
+    }
+}
+
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// `-netdev` value without its id.
+    pub netdev: String,
+    /// Address; one is made from the machine's name when absent.
+    pub mac: Option<String>,
+}
+
+impl From<&str> for Card {
+    fn from(netdev: &str) -> Self {
+        Self { netdev: netdev.to_owned(), mac: None }
+    }
+}
+
+/// A machine and its folder. QEMU ends with the thread that started it, however that ends.
 #[derive(Debug)]
 pub struct Vm {
     /// Its folder on the host.
@@ -44,16 +86,18 @@ pub struct Vm {
     /// A shell inside.
     pub guest: Guest,
     child: Option<Child>,
+    /// QEMU itself; `child` is the program that made its namespaces.
+    qemu: Option<Pid>,
     qmp: Option<Qmp>,
 }
 
-/// Whether QEMU ends with the thread that started it.
+/// How a machine begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
-    /// It does: for tests.
-    WithThread,
-    /// It goes on: for a lab.
-    OfItsOwn,
+pub enum Begin {
+    /// It runs.
+    Running,
+    /// It is stopped before its first instruction, for a saved state to be loaded.
+    Stopped,
 }
 
 impl Vm {
@@ -63,25 +107,11 @@ impl Vm {
     /// When a file cannot be made.
     pub fn prepare(image: &Image, config: &Config, dir: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(dir)?;
+        let below = Mount { source: config.disk.clone(), target: "/in/disk.img".into(), writable: false };
+        layer(image, dir, &below, "disk.qcow2", config.disk_size)
+            .context("the disk's copy-on-write layer")?;
         let sandbox = Sandbox { tools: image.tools.clone() };
         let mounts = mounts(config, dir);
-        let size = config.disk_size.to_string();
-        let create = [
-            "qemu-img",
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-b",
-            "/in/disk.img",
-            "-F",
-            "raw",
-            "/build/disk.qcow2",
-            &size,
-        ];
-        HostRunner
-            .run(&sandbox.wrap(&create.map(str::to_owned), &[], &mounts, false))
-            .context("the disk's copy-on-write layer")?;
         // As qcow2, so that a saved state can hold them.
         let vars = [
             "qemu-img",
@@ -109,48 +139,28 @@ impl Vm {
         config: &Config,
         dir: &Path,
         accel: Accel,
-        life: Life,
+        begin: Begin,
     ) -> anyhow::Result<Self> {
         for socket in ["qmp.sock", "guest.sock", "serial.sock"] {
             let _ = fs::remove_file(dir.join(socket));
         }
+        if config.write_log {
+            File::create(dir.join("writes.blocks"))?;
+        }
         let sandbox = Sandbox { tools: image.tools.clone() };
-        let call = sandbox.wrap(&arguments(image, config, accel), &[], &mounts(config, dir), true);
-        let call = match life {
-            Life::WithThread => Invocation::new("setpriv")
-                .args(["--pdeathsig", "KILL"])
-                .arg(call.program.clone())
-                .args(call.args),
-            Life::OfItsOwn => Invocation::new("setsid").arg(call.program.clone()).args(call.args),
-        };
-        let log = File::create(dir.join("qemu.log"))?;
-        let child = call
-            .to_command()
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("QEMU")?;
-        edgepair_host_io::atomic::write(&dir.join("pid"), child.id().to_string().as_bytes(), 0o644)?;
+        let argv = arguments::of(image, config, accel, begin == Begin::Stopped);
+        let child = spawn(&sandbox.wrap(&argv, &[], &mounts(config, dir), true), &dir.join("qemu.log"))?;
         let mut vm = Self {
             dir: dir.to_owned(),
             serial: Serial::new(&dir.join("serial.log")),
             guest: Guest::new(&dir.join("guest.sock")),
             child: Some(child),
+            qemu: None,
             qmp: None,
         };
-        let deadline = Deadline::seconds(20);
-        while !dir.join("qmp.sock").exists() {
-            let ended = vm.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
-            if ended || deadline.passed() {
-                bail!(
-                    "QEMU did not start: {}",
-                    fs::read_to_string(dir.join("qemu.log")).unwrap_or_default().trim()
-                );
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        vm.qmp = Some(Qmp::connect(&dir.join("qmp.sock"), deadline)?);
+        let (qemu, qmp) = answers(&mut vm.child, dir)?;
+        vm.qemu = Some(qemu);
+        vm.qmp = Some(qmp);
         Ok(vm)
     }
 
@@ -162,18 +172,20 @@ impl Vm {
         self.qmp.as_mut().context("the machine does not run")
     }
 
-    /// Pulls the plug.
-    pub fn kill(&mut self) {
-        self.qmp = None;
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+    /// QEMU's process.
+    pub fn pid(&self) -> Option<Pid> {
+        self.qemu
     }
 
-    /// Lets the machine run on after this value is gone.
-    pub fn leave_running(mut self) {
-        self.child = None;
+    /// Pulls the plug: nothing of the machine runs any more when this returns.
+    pub fn kill(&mut self) {
+        self.qmp = None;
+        end(&mut self.child, self.qemu.take());
+    }
+
+    /// Whether QEMU still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// Presses the power button and waits until the machine is off.
@@ -191,25 +203,37 @@ impl Vm {
             if deadline.passed() {
                 bail!("{} does not power off", self.dir.display());
             }
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         }
         Ok(())
     }
 
-    /// Saves memory and disks under a name. Two machines that talk must both be stopped (`stop`) first.
+    /// Saves memory and disks under a name, over an older state of that name. Two machines that talk must both be
+    /// stopped first.
     ///
     /// # Errors
     /// QEMU's.
     pub fn save(&mut self, name: &str) -> anyhow::Result<()> {
-        self.qmp()?.human(&format!("savevm {name}")).map(|_| ())
+        let devices = json!([arguments::DISK, arguments::VARS]);
+        let qmp = self.qmp()?;
+        // There may be none of that name: then there is nothing to delete.
+        let _ = qmp.job("snapshot-delete", json!({ "tag": name, "devices": devices }));
+        // HMP's savevm would put the memory into the first writable image, which is the firmware's variables.
+        qmp.job("snapshot-save", json!({ "tag": name, "vmstate": arguments::DISK, "devices": devices }))
     }
 
-    /// Returns to a saved state; the machine is stopped afterwards (`cont` runs it).
+    /// Returns to a saved state; the machine is stopped afterwards (`pause(false)` runs it).
     ///
     /// # Errors
     /// QEMU's.
     pub fn load(&mut self, name: &str) -> anyhow::Result<()> {
-        self.qmp()?.human(&format!("loadvm {name}")).map(|_| ())
+        self.pause(true)?;
+        let devices = json!([arguments::DISK, arguments::VARS]);
+        let arguments = json!({ "tag": name, "vmstate": arguments::DISK, "devices": devices });
+        self.qmp()?.job("snapshot-load", arguments)?;
+        // What was said on the port before belongs to a past that did not happen.
+        self.guest.hang_up();
+        Ok(())
     }
 
     /// Stops or continues the processors.
@@ -235,67 +259,63 @@ impl Drop for Vm {
     }
 }
 
-fn mounts(config: &Config, dir: &Path) -> Vec<Mount> {
-    vec![
-        Mount { source: dir.to_owned(), target: "/build".into(), writable: true },
-        Mount { source: config.disk.clone(), target: "/in/disk.img".into(), writable: false },
-    ]
+/// Makes a copy-on-write layer in a machine's folder, over a raw image that the machine sees at the same place.
+pub(super) fn layer(image: &Image, dir: &Path, below: &Mount, name: &str, size: u64) -> anyhow::Result<()> {
+    let sandbox = Sandbox { tools: image.tools.clone() };
+    let build = Mount { source: dir.to_owned(), target: "/build".into(), writable: true };
+    let (path, size) = (format!("/build/{name}"), size.to_string());
+    let argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", &below.target, "-F", "raw", &path, &size]
+        .map(str::to_owned);
+    HostRunner.run(&sandbox.wrap(&argv, &[], &[build, below.clone()], false))?;
+    Ok(())
 }
 
-/// The whole argv.
-fn arguments(image: &Image, config: &Config, accel: Accel) -> Vec<String> {
-    let qemu = &image.qemu;
-    let mut argv: Vec<String> = vec![qemu.program.clone()];
-    let mut add = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
-    add(&["-name", &config.name, "-machine", &qemu.machine]);
-    add(&accel.arguments());
-    add(&[
-        "-smp",
-        "2",
-        "-m",
-        &config.memory.to_string(),
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-vga",
-        "std",
-    ]);
-    add(&["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={}", qemu.firmware_code)]);
-    add(&["-drive", "if=pflash,format=qcow2,unit=1,file=/build/vars.qcow2"]);
-    add(&[
-        "-blockdev",
-        "driver=qcow2,node-name=disk0,file.driver=file,file.filename=/build/disk.qcow2,discard=unmap",
-    ]);
-    add(&["-device", "virtio-blk-pci,drive=disk0,bootindex=0,serial=edgepair-disk0"]);
-    add(&[
-        "-chardev",
-        "socket,id=serial0,path=/build/serial.sock,server=on,wait=off,logfile=/build/serial.log",
-        "-serial",
-        "chardev:serial0",
-    ]);
-    add(&["-qmp", "unix:/build/qmp.sock,server=on,wait=off", "-monitor", "none"]);
-    add(&[
-        "-device",
-        "virtio-serial-pci",
-        "-chardev",
-        "socket,id=guest0,path=/build/guest.sock,server=on,wait=off",
-    ]);
-    add(&["-device", &format!("virtserialport,chardev=guest0,name={}", guest::PORT)]);
-    add(&["-device", "virtio-rng-pci"]);
-    for credential in guest::credentials() {
-        // A comma separates QEMU's options; a doubled one is a comma.
-        add(&["-smbios", &format!("type=11,value={}", credential.replace(',', ",,"))]);
+/// Starts a program that ends with the thread that started it; what it says goes into a file.
+pub(super) fn spawn(call: &Invocation, log: &Path) -> anyhow::Result<Child> {
+    let log = File::options().create(true).append(true).open(log)?;
+    Invocation::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(call.program.clone())
+        .args(call.args.iter().cloned())
+        .to_command()
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("{} cannot be started", call.program))
+}
+
+/// Waits until QEMU listens on the control socket in its folder.
+pub(super) fn answers(child: &mut Option<Child>, dir: &Path) -> anyhow::Result<(Pid, Qmp)> {
+    let deadline = Deadline::seconds(60);
+    let path = dir.join("qmp.sock");
+    while !path.exists() {
+        let ended = child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)));
+        if ended || deadline.passed() {
+            let said = fs::read_to_string(dir.join("qemu.log")).unwrap_or_default();
+            bail!("QEMU did not start: {}", said.trim());
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
-    for (index, network) in config.networks.iter().enumerate() {
-        add(&["-netdev", &format!("{network},id=net{index}")]);
-        let mac = format!(
-            "52:54:00:{:02x}:00:{:02x}",
-            config.name.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)),
-            index + 1
-        );
-        add(&["-device", &format!("virtio-net-pci,netdev=net{index},mac={mac},romfile=")]);
+    let qmp = Qmp::connect(&path, deadline)?;
+    Ok((qmp.peer()?, qmp))
+}
+
+/// Ends QEMU and waits until it is gone.
+pub(super) fn end(child: &mut Option<Child>, qemu: Option<Pid>) {
+    if let Some(mut child) = child.take() {
+        // The program around it ends when QEMU has ended, not before.
+        if qemu.is_none_or(|pid| kill(pid, Signal::SIGKILL).is_err()) {
+            let _ = child.kill();
+        }
+        let _ = child.wait();
     }
-    add(&config.extra.iter().map(String::as_str).collect::<Vec<_>>());
-    argv
+}
+
+fn mounts(config: &Config, dir: &Path) -> Vec<Mount> {
+    let own = [
+        Mount { source: dir.to_owned(), target: "/build".into(), writable: true },
+        Mount { source: config.disk.clone(), target: "/in/disk.img".into(), writable: false },
+    ];
+    own.into_iter().chain(config.mounts.iter().cloned()).collect()
 }

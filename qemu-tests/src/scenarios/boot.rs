@@ -1,7 +1,7 @@
 //! The flashed image boots to ready, twice, with nothing failed.
 
 use super::{Context, Scenario};
-use crate::harness::vm::{Config, Life, Vm};
+use crate::harness::vm::{Begin, Config, Vm};
 use anyhow::{Context as _, ensure};
 use std::fs;
 
@@ -15,18 +15,12 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
     // The bytes that a user flashes: the compressed image written out, not the builder's own file.
     let disk = context.dir.join("flashed.img");
     super::written_copies::decompress(&context.image.image, &disk)?;
-    let config = Config {
-        name: "boot".into(),
-        disk,
-        disk_size: 6 << 30,
-        memory: 1024,
-        networks: vec!["user,restrict=on".into()],
-        extra: Vec::new(),
-    };
+    let config =
+        Config { networks: vec!["user,restrict=on".into()], ..Config::plain("boot", &disk, 6 << 30) };
     let dir = context.dir.join("vm");
     Vm::prepare(context.image, &config, &dir)?;
 
-    let mut vm = Vm::start(context.image, &config, &dir, context.accel, Life::WithThread)?;
+    let mut vm = Vm::start(context.image, &config, &dir, context.accel, Begin::Running)?;
     let first = wait_until_ready(context, &mut vm)?;
     println!("  first boot: {first}");
     ensure!(
@@ -94,7 +88,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
 
     // The second boot: same identity, state kept, nothing made anew.
     fs::rename(dir.join("serial.log"), dir.join("serial-first.log"))?;
-    let mut vm = Vm::start(context.image, &config, &dir, context.accel, Life::WithThread)?;
+    let mut vm = Vm::start(context.image, &config, &dir, context.accel, Begin::Running)?;
     let second = wait_until_ready(context, &mut vm)?;
     println!("  second boot: {second}");
     ensure!(vm.guest.run("cat /etc/machine-id /etc/hostname")? == id, "the identity changed");

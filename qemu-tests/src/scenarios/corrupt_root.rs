@@ -1,7 +1,7 @@
 //! One changed byte in the root partition: the kernel refuses it and says so.
 
 use super::{Context, Scenario};
-use crate::harness::vm::{Config, Life, Vm};
+use crate::harness::vm::{Begin, Config, Vm};
 use anyhow::{Context as _, ensure};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -27,17 +27,10 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
     file.write_all_at(&[byte[0] ^ 0x40], root + 1024 + 64)?;
     drop(file);
 
-    let config = Config {
-        name: "corrupt".into(),
-        disk,
-        disk_size: 6 << 30,
-        memory: 768,
-        networks: Vec::new(),
-        extra: Vec::new(),
-    };
+    let config = Config { memory: 768, ..Config::plain("corrupt", &disk, 6 << 30) };
     let dir = context.dir.join("vm");
     Vm::prepare(context.image, &config, &dir)?;
-    let mut vm = Vm::start(context.image, &config, &dir, context.accel, Life::WithThread)?;
+    let mut vm = Vm::start(context.image, &config, &dir, context.accel, Begin::Running)?;
     let found = vm.serial.wait_for(&["is corrupted", "ready after", "NOT WELL"], context.seconds(30))?;
     ensure!(found == "is corrupted", "the node came up on a changed root: {found}");
     let log = vm.serial.text();

@@ -25,6 +25,13 @@ const CHECKS: &[(&str, &str)] = &[
         "a machine id, host name or mirror",
         "ls root/etc/machine-id root/etc/hostname root/etc/apt/sources.list root/etc/apt/sources.list.d/* 2>/dev/null || true",
     ),
+    (
+        "programs whose libraries are missing",
+        "for file in $(find root/usr/bin root/usr/sbin root/usr/lib/postgresql root/usr/lib/systemd root/usr/lib/edgepair -type f -perm -100); do \
+         head -c 4 $file | grep -q ELF || continue; \
+         chroot root /bin/sh -c 'for loader in /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.*; do [ -e $loader ] && $loader --list $0; done' ${file#root} 2>/dev/null \
+         | grep 'not found' | sed \"s|^|${file#root}:|\"; done || true",
+    ),
     ("random seeds", "find root -name random-seed"),
     ("files under /var", "find root/var -mindepth 1"),
     (

@@ -2,9 +2,18 @@
 
 mod boot;
 mod corrupt_root;
+mod formed;
 mod image_content;
+mod pair_forms;
+mod pair_ports;
+mod pair_power_cuts;
+mod pair_reboots;
+mod pair_refusals;
+pub mod soak;
 mod witness;
 mod written_copies;
+
+pub use formed::Shared;
 
 use crate::harness::Image;
 use crate::harness::accel::Accel;
@@ -15,8 +24,12 @@ use std::path::Path;
 pub struct Context<'a> {
     /// The image under test.
     pub image: &'a Image,
-    /// Its own folder; kept when it fails.
+    /// Its own folder; logs in it are kept when it fails.
     pub dir: &'a Path,
+    /// A folder for all scenarios of a run.
+    pub common: &'a Path,
+    /// The pair that scenarios share.
+    pub shared: &'a Shared,
     /// How guests run.
     pub accel: Accel,
 }
@@ -45,4 +58,9 @@ pub const ALL: &[Scenario] = &[
     boot::SCENARIO,
     corrupt_root::SCENARIO,
     witness::SCENARIO,
+    pair_forms::SCENARIO,
+    pair_ports::SCENARIO,
+    pair_reboots::SCENARIO,
+    pair_refusals::SCENARIO,
+    pair_power_cuts::SCENARIO,
 ];

@@ -1,13 +1,12 @@
 //! `edgepair seed`: make, check, show and place the file that says what a pair of boxes is to be.
 //!
 //! The checks and the renderers are the node's own (`edgepair-seed`, `edgepair-render`); here are only questions,
-//! files and printing. [`load`], [`write::payload`] and [`place::put`] also serve whoever else places seeds.
+//! files and printing. [`load`] and [`write::payload`] also serve whoever else places seeds.
 
 mod ask;
 mod check;
 pub mod load;
 mod new;
-pub mod place;
 mod show;
 pub mod write;
 

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use edgepair_seed::{Member, NODE_FILE, SEED_FILE, Seed};
+use edgepair_seed_place::{self as place, Payload};
 
 use super::load::{Loaded, load};
-use super::place::{self, Payload};
 
 /// `edgepair seed write`.
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use crate::{
     effect::{Alarm, Effect},
     event::Timer,
     message::{Message, Mode},
-    record::{Holder, Side},
+    record::Holder,
     rules::Broken,
     view::{Disk, Link, Role, View},
 };
@@ -105,7 +105,7 @@ impl Node {
             // The kernel gives a link up; it is taken up again with backoff, and the peer is asked first.
             self.ask_hello(out);
         }
-        let waits = self.me.side == Side::B && self.plan == Plan::None;
+        let waits = self.me.side != self.preferred && self.plan == Plan::None;
         if waits && self.may_take_over() {
             out.push(Effect::Promote { force: false });
         }
@@ -278,15 +278,11 @@ impl Node {
 
     /// A healthy pair without an active node.
     fn keep_active(&mut self, out: &mut Out) {
-        if self.plan == Plan::None && self.may_take_over() {
-            match self.me.side {
-                Side::A if !self.tried => {
-                    self.tried = true;
-                    out.push(Effect::Promote { force: false });
-                }
-                // One begins, the other steps in when the first does not: the kernel refuses a second Primary.
-                Side::A | Side::B => {}
-            }
+        // One begins, the other steps in when the first does not: the kernel refuses a second Primary.
+        let begins = self.me.side == self.preferred && !self.tried;
+        if self.plan == Plan::None && begins && self.may_take_over() {
+            self.tried = true;
+            out.push(Effect::Promote { force: false });
         }
         if let (Some(peer), Plan::None) = (self.peer, self.plan) {
             let moves = self.view.role == Role::Primary && !self.clients && peer.clients;

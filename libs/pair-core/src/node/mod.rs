@@ -48,8 +48,8 @@ pub struct Identity {
 pub struct Durable {
     /// The newest record it believes.
     pub record: Option<Record>,
-    /// The disk with which this node was current last. Another disk in this box is not this node's: it must come
-    /// empty.
+    /// The disk with which this node was current last, or that came empty since. Another disk in this box is not this
+    /// node's: it must come empty.
     pub enrolled: Option<DiskId>,
     /// The agreed policy.
     pub policy: Policy,
@@ -141,6 +141,8 @@ pub struct Node {
     pub(crate) same_disk: bool,
     pub(crate) stranger: bool,
     pub(crate) gone: bool,
+    /// Who begins where both could become active.
+    pub(crate) preferred: Side,
     armed: u8,
 }
 
@@ -197,8 +199,16 @@ impl Node {
             same_disk: false,
             stranger: false,
             gone: false,
+            preferred: Side::A,
             armed: 0,
         }
+    }
+
+    /// Where both nodes could become active, this side begins: the one that was active last, as far as the shell
+    /// remembers. Only a preference: when the nodes disagree both try or both wait for [`Timer::Retry`], and the
+    /// kernel refuses a second Primary.
+    pub fn prefer(&mut self, side: Side) {
+        self.preferred = side;
     }
 
     /// Takes one event. `fresh` names the one request that it may cause; no request in flight may have it.

@@ -129,6 +129,11 @@ impl Node {
     /// A disk that this node was never current with must come empty. A clone would look equal to DRBD while its
     /// blocks are old, because generations do not change while a pair is connected.
     pub(super) fn check_own_disk(&mut self, out: &mut Out) {
+        // It did come empty: what it will hold comes from the peer. Noted now, because the power may go between the
+        // kernel's "current" and the moment this node hears of it, and then the disk would be a stranger for ever.
+        if self.view.disk == Disk::Inconsistent {
+            self.store(super::Durable { enrolled: Some(self.me.disk), ..self.durable }, out);
+        }
         let known = self.durable.enrolled == Some(self.me.disk);
         let strange = self.view.disk > Disk::Inconsistent && !known && !self.view.connected();
         if strange && !self.stranger && !self.rules.lacks(Broken::TrustStrangers) {

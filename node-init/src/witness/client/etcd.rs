@@ -67,6 +67,25 @@ impl std::fmt::Debug for Login {
 /// # Errors
 /// [`AskError::Untrusted`] where the text holds none.
 pub fn authority(pem: &[u8]) -> Result<Arc<ClientConfig>, AskError> {
+    Ok(Arc::new(trusting(pem)?.with_no_client_auth()))
+}
+
+/// The same for clusters that want a certificate of their clients (PEM texts).
+///
+/// # Errors
+/// [`AskError::Untrusted`] where a text holds none of its kind.
+pub fn mutual(ca: &[u8], certificate: &[u8], key: &[u8]) -> Result<Arc<ClientConfig>, AskError> {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|_| AskError::Untrusted("the client's certificate is no PEM"))?;
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| AskError::Untrusted("the key of the client's certificate is no PEM"))?;
+    Ok(Arc::new(trusting(ca)?.with_client_auth_cert(chain, key)?))
+}
+
+fn trusting(
+    pem: &[u8],
+) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, AskError> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -77,11 +96,9 @@ pub fn authority(pem: &[u8]) -> Result<Arc<ClientConfig>, AskError> {
         return Err(AskError::Untrusted("the file holds no certificate"));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+        .with_root_certificates(roots))
 }
 
 /// A client of one cluster for one pair.

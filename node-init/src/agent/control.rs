@@ -1,0 +1,157 @@
+//! The control socket: root asks the agent. One JSON request in a line, one JSON reply in a line.
+
+use edgepair_layout::path::AGENT_SOCKET;
+use edgepair_status::Status;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::spawn_local;
+
+/// A request is one short line.
+const REQUEST: u64 = 4096;
+/// Who asks is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Askers at the same time.
+const ASKERS: usize = 16;
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// How is this node?
+    Status,
+    /// Make the other node active.
+    Switchover,
+    /// The kernel asks: may this node go on without the other?
+    FencePeer,
+    /// The kernel asks: the own disk failed, what now?
+    LocalIoError,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// How this node is.
+    Status(Box<Status>),
+    /// The command is under way; `status` shows how it goes.
+    Accepted,
+    /// It is not carried out, for this reason.
+    Refused(String),
+    /// Exit code for the kernel's handler.
+    Code(u8),
+}
+
+/// A request with the way back.
+#[derive(Debug)]
+pub struct Asked {
+    /// What.
+    pub request: Request,
+    /// Where the reply goes. The asker may be gone by then.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// Listens; each request goes to `asked`.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn listen(path: &Path, asked: mpsc::Sender<Asked>) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let places = std::sync::Arc::new(Semaphore::new(ASKERS));
+    spawn_local(async move {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let Ok(place) = places.clone().try_acquire_owned() else { continue };
+            let asked = asked.clone();
+            spawn_local(async move {
+                let _ = serve(stream, &asked).await;
+                drop(place);
+            });
+        }
+    });
+    Ok(())
+}
+
+async fn serve(stream: UnixStream, asked: &mpsc::Sender<Asked>) -> std::io::Result<()> {
+    // The mode of the socket says so already; a copied mode would not.
+    let own = nix::unistd::geteuid().as_raw();
+    let uid = getsockopt(&stream, PeerCredentials)?.uid();
+    if uid != 0 && uid != own {
+        return Ok(());
+    }
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    let mut reader = tokio::io::BufReader::new(reader.take(REQUEST));
+    match tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await {
+        Ok(Ok(1..)) => {}
+        _ => return Ok(()),
+    }
+    let reply = match serde_json::from_str(&line) {
+        Err(_) => Reply::Refused(format!("not a request: {}", line.trim())),
+        Ok(request) => {
+            let (reply, receiver) = oneshot::channel();
+            let sent = asked.send(Asked { request, reply }).await;
+            match (sent, receiver.await) {
+                (Ok(()), Ok(reply)) => reply,
+                _ => Reply::Refused("the agent is ending".to_owned()),
+            }
+        }
+    };
+    let mut text = serde_json::to_string(&reply)?;
+    text.push('\n');
+    tokio::time::timeout(PATIENCE, writer.write_all(text.as_bytes())).await?
+}
+
+/// Why the agent gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens.
+    #[error("no agent runs on this node ({0}); systemctl status edgepair-agent says why")]
+    NoAgent(#[source] std::io::Error),
+    /// It did not answer in time.
+    #[error("the agent did not answer within {0:?}")]
+    Silent(Duration),
+    /// It answered something else.
+    #[error("the agent's answer is not understood; are node-init and the running agent of one version?")]
+    Strange,
+}
+
+/// Asks the agent of this node.
+///
+/// # Errors
+/// [`AskError`], after `limit` at the latest.
+pub fn ask(request: Request, limit: Duration) -> Result<Reply, AskError> {
+    ask_at(Path::new(AGENT_SOCKET), request, limit)
+}
+
+/// The same at another socket.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_at(path: &Path, request: Request, limit: Duration) -> Result<Reply, AskError> {
+    let mut stream = std::os::unix::net::UnixStream::connect(path).map_err(AskError::NoAgent)?;
+    let silent = |_| AskError::Silent(limit);
+    stream.set_read_timeout(Some(limit)).map_err(silent)?;
+    stream.set_write_timeout(Some(limit)).map_err(silent)?;
+    let mut text = serde_json::to_string(&request).map_err(|_| AskError::Strange)?;
+    text.push('\n');
+    stream.write_all(text.as_bytes()).map_err(silent)?;
+    let mut line = String::new();
+    // Lines are short; a status is some kilobytes.
+    BufReader::new(std::io::Read::take(stream, 1 << 20)).read_line(&mut line).map_err(silent)?;
+    serde_json::from_str(&line).map_err(|_| AskError::Strange)
+}

@@ -1,0 +1,475 @@
+//! The agent's loop: what was observed becomes an event of the pair core, and its effects are carried out in order.
+//!
+//! [`Agent::take`] is the only place that changes anything; it never waits. What takes time runs in tasks of its own
+//! and comes back as an [`Input`].
+
+mod effects;
+mod input;
+mod meet;
+mod observe;
+mod status;
+
+pub use input::Input;
+
+use super::config::Config;
+use super::control::{Asked, Reply, Request};
+use super::drbd::orders::Order;
+use super::drbd::proc::Device;
+use super::form::Formation;
+use super::log;
+use super::peer::wire::Greeting;
+use super::peer::{self, Mouth, SILENCE};
+use super::ports::Ports;
+use super::service::{Report, Service};
+use super::store::Memory;
+use super::witness::Witness;
+use pair_core::event::{Asked as Handler, Command, Event, QuestionId, RequestId, Timer};
+use pair_core::node::{Identity, Node};
+use pair_core::reason::Reason;
+use pair_core::record::DiskId;
+use pair_core::rules::Rules;
+use pair_core::view::{Disk, Role, View};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// Inputs that wait; whoever sends more is held back.
+const INPUTS: usize = 256;
+/// Ticks between two introductions.
+const GREET: u32 = 5;
+/// Ticks after which a restarted agent does not wait for the datastore's first word any longer.
+const UNDECIDED: u32 = 30;
+/// Alarms that `status` remembers.
+const ALARMS: usize = 8;
+
+/// What this boot knows beside the seed.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// Identity of the replica.
+    pub disk: DiskId,
+    /// Set when the replica was made on other hardware.
+    pub moved: Option<String>,
+    /// Version of the image.
+    pub version: String,
+    /// Slot that booted.
+    pub slot: Option<String>,
+}
+
+/// What is known of the other agent.
+#[derive(Debug, Default)]
+struct Peer {
+    greeting: Option<Greeting>,
+    heard: Option<Instant>,
+    role: Option<Role>,
+    refused: Option<String>,
+}
+
+/// One node's agent.
+pub struct Agent {
+    config: Rc<Config>,
+    boot: Boot,
+    ports: Ports,
+    node: Node,
+    memory: Memory,
+    inputs: mpsc::Sender<Input>,
+    mouth: Mouth,
+    service: Service,
+    orders: mpsc::UnboundedSender<Order>,
+    ordered: VecDeque<Order>,
+    witness: Option<Witness>,
+    timers: BTreeMap<Timer, (u64, AbortHandle)>,
+    timer_serial: u64,
+    retries: u32,
+    questions: BTreeMap<QuestionId, oneshot::Sender<Reply>>,
+    next_id: u64,
+    device: Option<Device>,
+    /// What the kernel said last, word for word; the pair core may have understood it more carefully.
+    seen: Option<View>,
+    just_created: Option<bool>,
+    stream: Option<Box<dyn std::any::Any>>,
+    peer: Peer,
+    notes: Vec<(Formation, oneshot::Sender<()>)>,
+    datastore: &'static str,
+    /// What the pair core wants keepalived to be told, once it wants anything.
+    address: bool,
+    /// A restarted agent on an active node leaves the address alone until it knows whether the datastore is ready.
+    undecided: bool,
+    problems: BTreeMap<&'static str, String>,
+    alarms: VecDeque<String>,
+    refusal: Option<Reason>,
+    clients: bool,
+    witness_silent: Option<Instant>,
+    /// Why this agent must end: its memory and what is on the disk are not the same any more.
+    failed: Option<String>,
+    ticks: u32,
+    /// The other node has handed over, and this kernel has not heard of it yet.
+    turn: Option<Instant>,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Agent({:?})", self.config)
+    }
+}
+
+/// An agent and the inputs it takes.
+#[derive(Debug)]
+pub struct Started {
+    /// The agent.
+    pub agent: Agent,
+    /// What it is fed from.
+    pub inputs: mpsc::Receiver<Input>,
+}
+
+/// Puts an agent together, on the current [`tokio::task::LocalSet`].
+///
+/// # Errors
+/// When the memory cannot be used or the machine has no random numbers.
+pub fn start(
+    config: Config,
+    boot: Boot,
+    ports: Ports,
+    listener: Option<tokio::net::TcpListener>,
+) -> anyhow::Result<Started> {
+    let config = Rc::new(config);
+    let memory = Memory::load(&ports.place, &config.pair, config.policy())?;
+    let (inputs, receiver) = mpsc::channel(INPUTS);
+    let witness = Witness::new(&config)?;
+    // No request of this boot may have the name of one that an earlier boot has in flight.
+    let mut base = [0; 8];
+    SystemRandom::new().fill(&mut base).map_err(|_| anyhow::anyhow!("no random numbers"))?;
+    let me = Identity {
+        side: config.side,
+        disk: boot.disk,
+        watchdog: config.watchdog && ports.kernel.watchdog(),
+        power: false,
+    };
+    let mouth = peer::start(config.peer.clone(), listener, input::map(&inputs, Input::Heard));
+    let service = Service::start(ports.clone(), Rc::clone(&config), input::map(&inputs, Input::Service));
+    let orders = input::order_task(&ports, &inputs);
+    if let Some(witness) = &witness {
+        log::info(&format!("this pair's key at the witness is {}", witness.pair_id()));
+    }
+    let mut agent = Agent {
+        node: Node::new(me, memory.durable, Rules::ALL),
+        config,
+        boot,
+        ports,
+        memory,
+        inputs,
+        mouth,
+        service,
+        orders,
+        ordered: VecDeque::new(),
+        witness,
+        timers: BTreeMap::new(),
+        timer_serial: 0,
+        retries: 0,
+        questions: BTreeMap::new(),
+        next_id: u64::from_be_bytes(base),
+        device: None,
+        seen: None,
+        just_created: None,
+        stream: None,
+        peer: Peer::default(),
+        notes: Vec::new(),
+        datastore: "stopped",
+        address: false,
+        undecided: true,
+        problems: BTreeMap::new(),
+        alarms: VecDeque::new(),
+        refusal: None,
+        clients: true,
+        witness_silent: None,
+        failed: None,
+        ticks: 0,
+        turn: None,
+    };
+    agent.begin();
+    Ok(Started { agent, inputs: receiver })
+}
+
+impl Agent {
+    /// The first look, before anything else is taken.
+    fn begin(&mut self) {
+        if let Some(side) = self.memory.last_active {
+            self.node.prefer(side);
+        }
+        self.listen_to_drbd();
+        self.look(false);
+        let view = self.node.view();
+        self.undecided = view.role == Role::Primary && view.disk == Disk::UpToDate && !view.frozen;
+        if self.service.goal().is_none() {
+            // Whatever an earlier agent started here: this node is not active.
+            self.service.set(false);
+        }
+        if !self.undecided {
+            self.tell_keepalived();
+        }
+        let policy = self.node.durable().policy;
+        if policy.mode != self.config.mode || policy.witness != self.config.witness_id() {
+            self.problem(
+                "policy",
+                "the seed has another failover mode or witness than the pair runs with: both nodes change it together",
+            );
+        }
+        if let Some(text) = self.boot.moved.clone() {
+            self.problem("moved", &format!("this node's disk is a copy or was moved: {text}"));
+        }
+        self.settle();
+    }
+
+    /// Why this agent must end and be started anew, when it must.
+    #[must_use]
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Takes one input.
+    pub fn take(&mut self, input: Input) {
+        match input {
+            Input::Tick => self.tick(),
+            Input::Drbd(Some(line)) => self.drbd_line(&line),
+            Input::Drbd(None) => {
+                self.stream = None;
+                self.problem("events", "drbdsetup events2 ended; it is started again");
+                self.look(false);
+            }
+            Input::Ordered(order, result) => self.order_done(order, result),
+            Input::JustCreated(result) => match result {
+                Ok(just_created) => {
+                    self.just_created = Some(just_created);
+                    self.greet();
+                }
+                Err(error) => self.problem("generation", &error),
+            },
+            Input::Heard(heard) => self.hear(heard),
+            Input::Service(report) => self.service_report(report),
+            Input::Witness { request, answer, keeper, error } => {
+                self.witness_answer(error, keeper);
+                self.event(Event::Witness { request, answer });
+            }
+            Input::Power(request, power) => self.event(Event::Power { request, power }),
+            Input::Timer(timer, serial) => {
+                if self.timers.get(&timer).is_some_and(|(present, _)| *present == serial) {
+                    self.timers.remove(&timer);
+                    if timer == Timer::Retry {
+                        self.retries = self.retries.saturating_add(1);
+                    }
+                    self.event(Event::Timer(timer));
+                }
+            }
+            Input::Asked(asked) => self.asked(asked),
+            Input::Switchover(reply) => {
+                self.refusal = None;
+                self.event(Event::Operator(Command::Switchover));
+                if self.refusal.is_none() {
+                    // Should it fail, this node steps in again at its retry timer.
+                    self.node.prefer(!self.config.side);
+                }
+                let answer =
+                    self.refusal.take().map_or(Reply::Accepted, |reason| Reply::Refused(reason.to_string()));
+                let _ = reply.send(answer);
+            }
+            Input::Keepalived(line) => self.keepalived(&line),
+        }
+        self.settle();
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.next_id = self.next_id.wrapping_add(1);
+        self.next_id
+    }
+
+    /// Hands one event to the pair core and carries out what it wants.
+    fn event(&mut self, event: Event) {
+        let fresh = RequestId(self.fresh());
+        let before = self.node.reason();
+        let effects = self.node.on(event, fresh);
+        effects::log(event, &effects);
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        let after = self.node.reason();
+        if before != after {
+            log::info(&format!("now: {after}"));
+        }
+    }
+
+    /// What is looked after whatever happened.
+    fn settle(&mut self) {
+        self.remember_active();
+        self.form();
+        self.notes_done();
+    }
+
+    fn tick(&mut self) {
+        if self.stream.is_none() {
+            self.listen_to_drbd();
+        }
+        self.look(false);
+        self.ticks = self.ticks.wrapping_add(1);
+        self.keep_address();
+        if self.ticks % GREET == 0 {
+            // One that was lost on the way is made good.
+            self.greet();
+        }
+        let clients = self.ports.kernel.carrier(&self.config.lan).unwrap_or(true);
+        if clients != self.clients {
+            self.clients = clients;
+            self.event(Event::Clients(clients));
+        }
+        match clients {
+            true => self.clear("clients"),
+            false => {
+                self.problem("clients", &format!("{} has no link to the clients' network", self.config.lan))
+            }
+        }
+        if self.peer.heard.is_some_and(|heard| heard.elapsed() > SILENCE) {
+            self.peer = Peer { refused: self.peer.refused.take(), ..Peer::default() };
+        }
+    }
+
+    /// Fires a timer before its time: the pair core never depends on which comes first.
+    fn fire(&mut self, timer: Timer) {
+        if self.node.armed(timer) {
+            if let Some((_, task)) = self.timers.remove(&timer) {
+                task.abort();
+            }
+            self.event(Event::Timer(timer));
+        }
+    }
+
+    fn service_report(&mut self, report: Report) {
+        match report {
+            Report::Ready(ready) => {
+                let settled = ready || self.datastore == "stopped" || !self.undecided;
+                self.event(Event::Service(ready));
+                if settled {
+                    self.decide_address();
+                }
+            }
+            Report::State(state) => self.datastore = state,
+            Report::Trouble(None) => self.clear("service"),
+            Report::Trouble(Some(text)) => {
+                self.problem("service", &text);
+                self.decide_address();
+            }
+            Report::Ask(answer) => {
+                let _ = answer.send(self.formation());
+            }
+            Report::Note(formation, done) => {
+                if self.note(formation) {
+                    self.notes.push((formation, done));
+                }
+            }
+        }
+    }
+
+    /// From here on keepalived is told exactly what the pair core wants.
+    fn decide_address(&mut self) {
+        if self.undecided {
+            self.undecided = false;
+            self.tell_keepalived();
+        }
+    }
+
+    /// keepalived writes FAULT into its file whenever it starts, and so does each call of the fence handler, also one that
+    /// then found another one waiting already. After the look, so that a frozen node does not take it back.
+    fn keep_address(&mut self) {
+        if self.undecided && self.ticks > UNDECIDED {
+            self.decide_address();
+        }
+        if !self.undecided && self.ports.may_hold() != Some(self.address) {
+            self.tell_keepalived();
+        }
+    }
+
+    fn tell_keepalived(&mut self) {
+        match self.ports.let_hold(self.address) {
+            Ok(()) => self.clear("address"),
+            Err(error) => self.problem("address", &format!("keepalived's file cannot be written: {error}")),
+        }
+    }
+
+    fn keepalived(&mut self, line: &str) {
+        log::info(&format!("keepalived: {line}"));
+        // INSTANCE "pair" MASTER 100
+        let master = line.split_whitespace().nth(2) == Some("MASTER");
+        if master && !self.address && !self.undecided {
+            self.problem("address", "keepalived took the virtual IP although it was told not to");
+            let _ = self.ports.let_hold(false);
+        }
+    }
+
+    /// Who was active last becomes active again where both could.
+    fn remember_active(&mut self) {
+        let view = self.node.view();
+        let active = match (view.role, view.peer) {
+            (Role::Primary, _) => Some(self.config.side),
+            (Role::Secondary, Some(Role::Primary)) => Some(!self.config.side),
+            (Role::Secondary, _) => None,
+        };
+        if active.is_some() && active != self.memory.last_active {
+            self.memory.last_active = active;
+            if let Some(side) = active {
+                self.node.prefer(side);
+            }
+            self.keep();
+        }
+    }
+
+    /// Writes the memory; `false` when it could not be written.
+    fn keep(&mut self) -> bool {
+        match self.memory.store(&self.ports.place) {
+            Ok(()) => {
+                self.clear("memory");
+                true
+            }
+            Err(error) => {
+                self.problem("memory", &format!("what must be remembered cannot be written: {error}"));
+                false
+            }
+        }
+    }
+
+    fn asked(&mut self, asked: Asked) {
+        let Asked { request, reply } = asked;
+        match request {
+            Request::Status => {
+                self.look(false);
+                let _ = reply.send(Reply::Status(Box::new(self.status())));
+            }
+            Request::Switchover => {
+                // The checkpoint comes first, while this node still serves; the gap is shorter by it.
+                input::checkpoint(&self.ports, &self.config, &self.inputs, reply);
+            }
+            Request::FencePeer | Request::LocalIoError => {
+                // The kernel asks before its event has been read.
+                self.look(false);
+                let id = QuestionId(self.fresh());
+                self.questions.insert(id, reply);
+                let asked = match request {
+                    Request::LocalIoError => Handler::LocalIoError,
+                    _ => Handler::FencePeer,
+                };
+                self.event(Event::Question { id, asked });
+            }
+        }
+    }
+
+    /// Notes something that is wrong, once.
+    fn problem(&mut self, key: &'static str, text: &str) {
+        if self.problems.get(key).is_none_or(|present| present != text) {
+            log::warn(text);
+            self.problems.insert(key, text.to_owned());
+        }
+    }
+
+    fn clear(&mut self, key: &'static str) {
+        self.problems.remove(key);
+    }
+}

@@ -1,0 +1,128 @@
+//! What the agent takes, and the tasks that bring it.
+
+use crate::agent::config::Config;
+use crate::agent::control::{Asked, Reply};
+use crate::agent::drbd::orders::{Order, is_just_created};
+use crate::agent::form::data::Data;
+use crate::agent::log;
+use crate::agent::peer::Heard;
+use crate::agent::ports::Ports;
+use crate::agent::service::Report;
+use crate::witness::client::Keeper;
+use edgepair_host_io::Invocation;
+use pair_core::event::{Answer, Power, RequestId, Timer};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
+
+/// A checkpoint before a switchover takes no longer; without it the switchover is slower, not wrong.
+const CHECKPOINT: Duration = Duration::from_secs(10);
+
+/// One input.
+#[derive(Debug)]
+pub enum Input {
+    /// Once a second.
+    Tick,
+    /// A line of `events2`; `None`: it ended.
+    Drbd(Option<String>),
+    /// An order has been carried out.
+    Ordered(Order, Result<(), String>),
+    /// Whether the own disk has no data generation yet.
+    JustCreated(Result<bool, String>),
+    /// From the channel to the other agent.
+    Heard(Heard),
+    /// From storage and datastore.
+    Service(Report),
+    /// The witness answered, or not.
+    Witness {
+        /// To which request.
+        request: RequestId,
+        /// What.
+        answer: Answer,
+        /// The client, to be used again.
+        keeper: Option<Box<Keeper>>,
+        /// Why there is no answer.
+        error: Option<String>,
+    },
+    /// The power device answered.
+    Power(RequestId, Power),
+    /// A timer fired.
+    Timer(Timer, u64),
+    /// Somebody asks on the control socket.
+    Asked(Asked),
+    /// A switchover is prepared.
+    Switchover(oneshot::Sender<Reply>),
+    /// A line from keepalived.
+    Keepalived(String),
+}
+
+/// A sender of something that becomes an input.
+pub fn map<T: 'static>(inputs: &mpsc::Sender<Input>, wrap: fn(T) -> Input) -> mpsc::Sender<T> {
+    let (sender, mut receiver) = mpsc::channel(16);
+    let inputs = inputs.clone();
+    spawn_local(async move {
+        while let Some(value) = receiver.recv().await {
+            if inputs.send(wrap(value)).await.is_err() {
+                return;
+            }
+        }
+    });
+    sender
+}
+
+/// Carries out DRBD's orders, one after the other.
+pub fn order_task(ports: &Ports, inputs: &mpsc::Sender<Input>) -> mpsc::UnboundedSender<Order> {
+    let (sender, mut receiver) = mpsc::unbounded_channel::<Order>();
+    let (runner, inputs) = (Arc::clone(&ports.runner), inputs.clone());
+    spawn_local(async move {
+        while let Some(order) = receiver.recv().await {
+            let runner = Arc::clone(&runner);
+            let work = tokio::task::spawn_blocking(move || order.carry_out(&*runner));
+            let result = match work.await {
+                Ok(result) => result.map_err(|error| error.to_string()),
+                Err(_) => Err("the order's thread ended early".to_owned()),
+            };
+            if inputs.send(Input::Ordered(order, result)).await.is_err() {
+                return;
+            }
+        }
+    });
+    sender
+}
+
+/// Asks DRBD for the own disk's data generation.
+pub fn ask_generation(ports: &Ports, inputs: &mpsc::Sender<Input>) {
+    let (runner, inputs) = (Arc::clone(&ports.runner), inputs.clone());
+    spawn_local(async move {
+        let call = Invocation::new("drbdsetup").args(["get-gi", "0"]);
+        let work = tokio::task::spawn_blocking(move || runner.run(&call));
+        let result = match work.await {
+            Ok(Ok(output)) => is_just_created(&output.text())
+                .ok_or_else(|| format!("drbdsetup get-gi said: {}", output.text().trim())),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the thread of drbdsetup get-gi ended early".to_owned()),
+        };
+        let _ = inputs.send(Input::JustCreated(result)).await;
+    });
+}
+
+/// Prepares a switchover.
+pub fn checkpoint(
+    ports: &Ports,
+    config: &Rc<Config>,
+    inputs: &mpsc::Sender<Input>,
+    reply: oneshot::Sender<Reply>,
+) {
+    let (ports, config, inputs) = (ports.clone(), Rc::clone(config), inputs.clone());
+    spawn_local(async move {
+        let data = Data { ports: &ports, config: &config };
+        match tokio::time::timeout(CHECKPOINT, data.checkpoint()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn(&format!("no checkpoint before the switchover: {error:#}")),
+            Err(_) => log::warn("no checkpoint before the switchover: it takes too long"),
+        }
+        let _ = inputs.send(Input::Switchover(reply)).await;
+    });
+}

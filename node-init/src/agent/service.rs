@@ -1,0 +1,192 @@
+//! Storage and datastore of the active node, as one thing that runs or does not.
+//!
+//! The agent sets a goal; this task works towards it, step by step, and reports. A goal that changes is obeyed at the
+//! next step. What fails is told and tried again: the pair core decides whether this node stays active, not this task.
+//!
+//! ```text
+//! run:   file system (made once) → mount → database (made once) → units, in order → a write → ready
+//! stop:  units, in reverse order → unmount → stopped
+//! ```
+
+use super::config::Config;
+use super::form::Formation;
+use super::form::data::Data;
+use super::ports::Ports;
+use edgepair_render::names::DATA_MOUNT;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
+
+/// First wait before a failed step is tried again; doubled up to a minute.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// What the task tells the agent.
+#[derive(Debug)]
+pub enum Report {
+    /// Ready, or (once it was) not ready any more; `false` also when everything is stopped and unmounted.
+    Ready(bool),
+    /// What it is doing: `starting`, `ready`, `stopping`, `stopped`, `failed`.
+    State(&'static str),
+    /// What failed; `None` when it works again.
+    Trouble(Option<String>),
+    /// Asks how far the forming is.
+    Ask(oneshot::Sender<Formation>),
+    /// Keep this on both nodes; answered when that is done.
+    Note(Formation, oneshot::Sender<()>),
+}
+
+/// A handle on the task.
+#[derive(Debug)]
+pub struct Service {
+    goal: watch::Sender<Option<bool>>,
+}
+
+impl Service {
+    /// Starts the task on the current [`tokio::task::LocalSet`]. It does nothing before the first goal.
+    #[must_use]
+    pub fn start(ports: Ports, config: Rc<Config>, reports: mpsc::Sender<Report>) -> Self {
+        let (goal, receiver) = watch::channel(None);
+        tokio::task::spawn_local(Worker { ports, config, reports, goal: receiver }.run());
+        Self { goal }
+    }
+
+    /// Sets the goal.
+    pub fn set(&self, run: bool) {
+        self.goal.send_if_modified(|goal| goal.replace(run) != Some(run));
+    }
+
+    /// The present goal.
+    #[must_use]
+    pub fn goal(&self) -> Option<bool> {
+        *self.goal.borrow()
+    }
+}
+
+struct Worker {
+    ports: Ports,
+    config: Rc<Config>,
+    reports: mpsc::Sender<Report>,
+    goal: watch::Receiver<Option<bool>>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let mut failures = 0_u32;
+        loop {
+            let goal = *self.goal.borrow_and_update();
+            let mut changed = self.goal.clone();
+            let work = async {
+                match goal {
+                    None => std::future::pending().await,
+                    Some(true) => self.up().await,
+                    Some(false) => self.down().await,
+                }
+            };
+            let result = tokio::select! {
+                result = work => result,
+                change = changed.changed() => {
+                    if change.is_err() {
+                        return;
+                    }
+                    failures = 0;
+                    continue;
+                }
+            };
+            match result {
+                // It ran, and does not any more.
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures += 1;
+                    self.report(Report::State("failed")).await;
+                    self.report(Report::Trouble(Some(format!("{error:#}")))).await;
+                }
+            }
+            let wait = AGAIN.saturating_mul(1 << failures.min(5)).min(Duration::from_secs(60));
+            tokio::select! {
+                () = sleep(wait) => {}
+                change = changed.changed() => if change.is_err() { return },
+            }
+        }
+    }
+
+    async fn report(&self, report: Report) {
+        let _ = self.reports.send(report).await;
+    }
+
+    fn data(&self) -> Data<'_> {
+        Data { ports: &self.ports, config: &self.config }
+    }
+
+    async fn formation(&self) -> anyhow::Result<Formation> {
+        let (answer, receiver) = oneshot::channel();
+        self.report(Report::Ask(answer)).await;
+        Ok(receiver.await?)
+    }
+
+    async fn note(&self, formation: Formation) -> anyhow::Result<()> {
+        let (done, receiver) = oneshot::channel();
+        self.report(Report::Note(formation, done)).await;
+        Ok(receiver.await?)
+    }
+
+    /// Brings everything up, and ends when it is not up any more.
+    async fn up(&self) -> anyhow::Result<()> {
+        self.report(Report::State("starting")).await;
+        let formation = self.formation().await?;
+        let data = self.data();
+        data.mount(formation, async |formation| self.note(formation).await).await?;
+        let finished = data.finished(formation)?;
+        if !finished {
+            data.make_database().await?;
+        }
+        for unit in &self.config.active_units {
+            self.ports.units.start(unit).await?;
+        }
+        if data.unfinished()? {
+            let mut salt = [0; 16];
+            SystemRandom::new().fill(&mut salt).map_err(|_| anyhow::anyhow!("no random numbers"))?;
+            data.finish(salt).await?;
+        }
+        if formation != Formation::Done {
+            self.note(Formation::Done).await?;
+        }
+        data.prove_writable().await?;
+        self.report(Report::Trouble(None)).await;
+        self.report(Report::State("ready")).await;
+        self.report(Report::Ready(true)).await;
+        let left = self.watch().await?;
+        self.report(Report::Ready(false)).await;
+        anyhow::bail!("{left} stopped by itself; it is started again")
+    }
+
+    /// Ends when one of the units is not active any more.
+    async fn watch(&self) -> anyhow::Result<String> {
+        let mut waits: Vec<_> =
+            self.config.active_units.iter().map(|unit| (unit, self.ports.units.left_active(unit))).collect();
+        std::future::poll_fn(move |context| {
+            for (unit, wait) in &mut waits {
+                if let std::task::Poll::Ready(state) = wait.as_mut().poll(context) {
+                    return std::task::Poll::Ready(state.map(|_| unit.clone()));
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    async fn down(&self) -> anyhow::Result<()> {
+        self.report(Report::State("stopping")).await;
+        let units = self.config.active_units.iter().rev().map(String::as_str);
+        for unit in units.filter(|unit| *unit != DATA_MOUNT).chain([DATA_MOUNT]) {
+            if self.ports.units.state(unit).await? != "inactive" {
+                self.ports.units.stop(unit).await?;
+            }
+        }
+        self.report(Report::Trouble(None)).await;
+        self.report(Report::State("stopped")).await;
+        self.report(Report::Ready(false)).await;
+        std::future::pending().await
+    }
+}

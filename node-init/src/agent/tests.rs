@@ -1,0 +1,217 @@
+//! Two agents in one process, with a real channel between them, over a scripted world.
+
+mod world;
+
+use super::config::Config;
+use super::control::{Asked, Reply, Request};
+use super::engine::{Boot, Input, Started, start};
+use super::peer;
+use edgepair_render::{Facts, render};
+use edgepair_seed::{Companions, Input as SeedInput, Member, check};
+use edgepair_status::{Role, Status};
+use pair_core::record::DiskId;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{sleep, timeout};
+use world::World;
+
+const SEED: &str = include_str!("../../../libs/seed/tests/seeds/minimal.toml");
+/// Nothing here takes a tenth of it; a machine that is busy may.
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn config(member: &str, secret: &str) -> Config {
+    let text = SEED.split("[failover").next().unwrap();
+    let text = format!("{text}\n[failover]\nmode = \"manual\"\n");
+    let companions = Companions::load(&text, |_| Ok(secret.to_owned()));
+    let input = SeedInput { name: "seed.toml", text: &text, companions: &companions, disk: None };
+    let (seed, report) = check(&input);
+    let seed = seed.unwrap_or_else(|| panic!("{}", report.render_short()));
+    let member = Member::parse(member).unwrap();
+    let rendered = render(&seed, &member, &Facts::assumed(&seed, &member)).unwrap();
+    Config::new(&seed, &member, &rendered, "eth0".to_owned()).unwrap()
+}
+
+/// One running agent.
+struct Running {
+    asked: mpsc::Sender<Asked>,
+}
+
+impl Running {
+    async fn ask(&self, request: Request) -> Reply {
+        let (reply, receiver) = oneshot::channel();
+        self.asked.send(Asked { request, reply }).await.unwrap();
+        receiver.await.unwrap()
+    }
+
+    async fn status(&self) -> Status {
+        match self.ask(Request::Status).await {
+            Reply::Status(status) => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn live(started: Started, mut asked: mpsc::Receiver<Asked>) {
+    let Started { mut agent, mut inputs } = started;
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        let input = tokio::select! {
+            _ = tick.tick() => Input::Tick,
+            Some(asked) = asked.recv() => Input::Asked(asked),
+            Some(input) = inputs.recv() => input,
+        };
+        agent.take(input);
+        assert_eq!(agent.failed(), None);
+    }
+}
+
+/// Starts both agents; `secrets` are the pair secrets that they have.
+async fn both(world: &World, secrets: [&str; 2]) -> [Running; 2] {
+    let mut listeners = Vec::new();
+    for _ in 0..2 {
+        listeners.push(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+    }
+    let addresses: Vec<SocketAddr> =
+        listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+    let mut running = Vec::new();
+    for (at, listener) in listeners.into_iter().enumerate() {
+        let mut config = config(["a", "b"][at], secrets[at]);
+        config.peer.peers = vec![addresses[1 - at]];
+        let boot = Boot {
+            disk: DiskId([at as u8 + 1; 16]),
+            moved: None,
+            version: "1.0".to_owned(),
+            slot: Some("A".to_owned()),
+        };
+        let started = start(config, boot, world.ports(at), Some(listener)).unwrap();
+        let (asked, receiver) = mpsc::channel(4);
+        spawn_local(live(started, receiver));
+        running.push(Running { asked });
+    }
+    let b = running.pop().unwrap();
+    [running.pop().unwrap(), b]
+}
+
+/// Runs one boot of both nodes, which ends when `scene` does, as by a power cut.
+fn boot<T>(world: &World, secrets: [&str; 2], scene: impl AsyncFnOnce(&[Running; 2]) -> T) -> T {
+    world.boot();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let set = LocalSet::new();
+    let result = set.block_on(&runtime, async {
+        let nodes = both(world, secrets).await;
+        timeout(LIMIT, scene(&nodes)).await
+    });
+    drop(set);
+    runtime.shutdown_timeout(Duration::from_secs(10));
+    match result {
+        Ok(result) => result,
+        Err(_) => panic!("not within {LIMIT:?}; calls:\n{}", world.lock().calls.join("\n")),
+    }
+}
+
+async fn formed(nodes: &[Running; 2]) -> [Status; 2] {
+    loop {
+        let status = [nodes[0].status().await, nodes[1].status().await];
+        if status.iter().all(Status::formed) {
+            return status;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+const SECRET: &str = "qJ4v9TzXn2Lr8sWc5Yb1Kd7H";
+
+#[test]
+fn two_new_boxes_form_a_pair_switch_over_and_stay_so_over_a_reboot() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    boot(&world, [SECRET; 2], async |nodes| {
+        let [a, b] = formed(nodes).await;
+        assert_eq!((a.role, b.role), (Role::Active, Role::Standby));
+        assert!(a.problems.is_empty() && b.problems.is_empty(), "{a:?} {b:?}");
+        assert_eq!(nodes[0].ask(Request::Switchover).await, Reply::Accepted);
+        loop {
+            let [a, b] = formed(nodes).await;
+            if b.role == Role::Active {
+                assert_eq!(a.role, Role::Standby);
+                break;
+            }
+        }
+        // The one that is not active has nothing to hand over.
+        assert!(matches!(nodes[0].ask(Request::Switchover).await, Reply::Refused(_)));
+    });
+    boot(&world, [SECRET; 2], async |nodes| {
+        let [a, b] = formed(nodes).await;
+        assert_eq!((a.role, b.role), (Role::Standby, Role::Active), "who was active last is active again");
+    });
+    assert_eq!(world.count("mkfs.ext4"), 1);
+    assert_eq!(world.count("new-current-uuid"), 1);
+    assert_eq!(world.count("ALTER ROLE"), 1);
+    assert_eq!(world.count("a: sql CHECKPOINT"), 1);
+    let calls = world.lock().calls.join("\n");
+    let password = config("a", SECRET).database_password().to_owned();
+    assert!(!calls.contains(&password) && !calls.contains(SECRET), "a secret in a command or statement");
+    assert_eq!(world.lock().violations, [""; 0]);
+}
+
+#[test]
+fn one_box_waits_and_says_for_whom() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    // The other one has another secret: they never meet.
+    boot(&world, [SECRET, "another-secret-of-24-char"], async |nodes| {
+        loop {
+            let status = nodes[0].status().await;
+            let said = status.problems.iter().any(|problem| problem.contains("secret"));
+            if said && status.why.contains("waits for") {
+                assert_eq!(status.role, Role::Waiting);
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert_eq!(world.count("connect"), 0);
+    assert_eq!(world.count("mkfs"), 0);
+    assert_eq!(world.lock().violations, [""; 0]);
+}
+
+#[test]
+fn the_power_may_go_at_every_call_of_the_forming() {
+    let count = {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::new(folder.path());
+        boot(&world, [SECRET; 2], async |nodes| drop(formed(nodes).await));
+        world.lock().calls.len()
+    };
+    for (call, half) in (0..count).flat_map(|call| [(call, false), (call, true)]) {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::new(folder.path());
+        world.lock().fuse = Some((call, half));
+        boot(&world, [SECRET; 2], async |nodes| {
+            while !world.lock().cut {
+                if nodes[0].status().await.formed() && nodes[1].status().await.formed() {
+                    break;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        world.lock().fuse = None;
+        boot(&world, [SECRET; 2], async |nodes| drop(formed(nodes).await));
+        // And what is formed stays: nothing of it runs again.
+        let made = world.count("mkfs.ext4");
+        boot(&world, [SECRET; 2], async |nodes| drop(formed(nodes).await));
+        assert_eq!(world.count("mkfs.ext4"), made);
+        assert_eq!(world.lock().violations, [""; 0], "cut at call {call}, half {half}");
+    }
+}
+
+#[test]
+fn the_channel_binds_where_it_is_told() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = peer::bind(0).await.unwrap();
+        assert!(listener.local_addr().unwrap().ip().is_unspecified());
+    });
+}

@@ -1,0 +1,151 @@
+//! The pair that scenarios share: formed once in a run, saved, and given to each as a copy of its own.
+
+use super::Context;
+use crate::harness::pair::{Pair, Spec};
+use crate::harness::site::{Side, Site, Wishes};
+use crate::harness::writer::Reach;
+use anyhow::Context as _;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Name of the saved state.
+const FORMED: &str = "formed";
+
+/// Where the shared pair is, once it was formed.
+#[derive(Debug, Default)]
+pub struct Shared {
+    formed: RefCell<Option<Kept>>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    spec: Spec,
+    active: Side,
+    /// From power-on to a pair that works.
+    took: Duration,
+}
+
+/// A pair under test.
+pub struct Lab {
+    /// The machines.
+    pub pair: Pair,
+    /// Their seed.
+    pub site: Site,
+    /// The way to the datastore.
+    pub reach: Reach,
+    /// Which node was active at first.
+    pub active: Side,
+}
+
+impl Context<'_> {
+    /// Flashes two boxes with one seed and brings up everything but the nodes.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn two_boxes(&self, dir: &Path) -> anyhow::Result<Lab> {
+        let spec = Spec::new(dir, self.image, self.accel, false)?;
+        let site = Site::make(&dir.join("seed"), &Wishes::manual("lab", self.accel))?;
+        for side in Side::BOTH {
+            Pair::flash(&spec, side, &site)?;
+        }
+        let reach = self.reach(&spec, &site);
+        Ok(Lab { pair: Pair::open(&spec)?, site, reach, active: Side::A })
+    }
+
+    fn reach(&self, spec: &Spec, site: &Site) -> Reach {
+        Reach::new(spec.doors.postgres, site, Duration::from_secs(2 * self.accel.patience()))
+    }
+
+    /// Forms the shared pair, if it is not there yet.
+    ///
+    /// # Errors
+    /// When it does not form; what both nodes said is in its folder.
+    pub fn form(&self) -> anyhow::Result<()> {
+        if self.shared.formed.borrow().is_some() {
+            return Ok(());
+        }
+        let dir = self.common.join("pair");
+        let mut lab = self.two_boxes(&dir)?;
+        lab.look(|lab| {
+            let begun = now();
+            for side in Side::BOTH {
+                lab.pair.start(side)?;
+            }
+            let active = lab.pair.wait_formed(self.seconds(200), &mut |_| {})?;
+            lab.reach.wait(self.seconds(20))?;
+            let took = begun.elapsed();
+            println!("  formed {:.1} s after power-on, node {active} is active", took.as_secs_f32());
+            let begun = now();
+            lab.pair.save(FORMED)?;
+            println!("  saved in {:.1} s", begun.elapsed().as_secs_f32());
+            *self.shared.formed.borrow_mut() = Some(Kept { spec: lab.pair.spec.clone(), active, took });
+            Ok(())
+        })
+    }
+
+    /// What the shared pair is made of; its logs say how it was formed.
+    ///
+    /// # Errors
+    /// When it does not form.
+    pub fn formed(&self) -> anyhow::Result<Spec> {
+        self.form()?;
+        Ok(self.shared.formed.borrow().clone().context("the shared pair")?.spec)
+    }
+
+    /// How long the shared pair took to form.
+    ///
+    /// # Errors
+    /// When it does not form.
+    pub fn forming_took(&self) -> anyhow::Result<Duration> {
+        self.form()?;
+        Ok(self.shared.formed.borrow().clone().context("the shared pair")?.took)
+    }
+
+    /// Gives the scenario a copy of the formed pair, running; what both nodes say is kept when it fails.
+    ///
+    /// # Errors
+    /// The scenario's.
+    pub fn with_pair(&self, run: impl FnOnce(&mut Lab) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.form()?;
+        let kept = self.shared.formed.borrow().clone().context("the shared pair")?;
+        let begun = now();
+        let spec = kept.spec.copy(&self.dir.join("pair"))?;
+        let site = Site::read(&kept.spec.dir.join("seed"))?;
+        let mut pair = Pair::open(&spec)?;
+        pair.load(FORMED)?;
+        let reach = self.reach(&spec, &site);
+        let mut lab = Lab { pair, site, reach, active: kept.active };
+        lab.look(|lab| {
+            // Being taken back is no fault: the pair must be whole before anything is done to it.
+            lab.pair.wait_formed(self.seconds(30), &mut |_| {}).context("the saved pair")?;
+            lab.reach.wait(self.seconds(20))?;
+            println!("  the saved pair runs after {:.1} s", begun.elapsed().as_secs_f32());
+            run(lab)
+        })
+    }
+}
+
+impl Lab {
+    /// Runs a part of a scenario; when it fails, both nodes are asked what is the matter.
+    ///
+    /// # Errors
+    /// The part's.
+    pub fn look<T>(&mut self, part: impl FnOnce(&mut Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let result = part(self);
+        if result.is_err() {
+            self.pair.autopsy();
+        }
+        result
+    }
+
+    /// Where a node's things are.
+    pub fn folder(&self, side: Side) -> PathBuf {
+        self.pair.spec.node(side)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "figures for the report; nothing is decided by them")]
+pub fn now() -> Instant {
+    Instant::now()
+}
