@@ -2,13 +2,14 @@
 
 mod bench;
 mod layout_law;
+mod mutants;
 mod run;
 mod soak;
 mod test;
 
 use std::process::ExitCode;
 
-const TASKS: &str = "There is: test, check-layout, bench NAME, soak NAME";
+const TASKS: &str = "There is: test, check-layout, mutants [FILE …], bench NAME, soak NAME";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
         Some((task, rest)) if task == "bench" => bench::run(rest),
         Some((task, rest)) if task == "soak" => soak::run(rest),
         Some((task, rest)) if task == "test" => test::run(rest),
+        Some((task, rest)) if task == "mutants" => mutants::run(rest),
         Some((task, _)) if task == "check-layout" => layout_law::run(),
         Some((task, _)) => Err(format!("`{task}` is no task. {TASKS}")),
         None => Err(format!("which task? {TASKS}")),

@@ -12,6 +12,7 @@ mod pair_refusals;
 mod seed_one_node;
 mod seed_refused;
 pub mod soak;
+mod witness;
 mod written_copies;
 
 pub use formed::Shared;
@@ -60,6 +61,7 @@ pub const ALL: &[Scenario] = &[
     corrupt_root::SCENARIO,
     seed_one_node::SCENARIO,
     seed_refused::SCENARIO,
+    witness::SCENARIO,
     pair_forms::SCENARIO,
     pair_ports::SCENARIO,
     pair_reboots::SCENARIO,

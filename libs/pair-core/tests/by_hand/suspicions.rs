@@ -1,97 +1,26 @@
 //! Sequences of events that were suspected of breaking a node, written down one by one. What several nodes do
 //! together is the model's business (`tests/pair`); here is what one node must say or do at one point.
 
+use crate::{ACTIVE, Bench, DA, DB, FROZEN, HEALTHY, LOST, policy, record, said};
 use pair_core::{
     effect::{Alarm, Code, Effect, Query},
     event::{Answer, Asked, Command, Event, QuestionId, RequestId, Timer},
-    message::{Hello, Message, Mode, Policy, WitnessId},
-    node::{Durable, Identity, Node},
+    message::{Hello, Message, Mode},
+    node::Durable,
     reason::Reason,
-    record::{Claim, DiskId, Epoch, Holder, Lineage, Record, Side},
-    rules::Rules,
-    view::{Disk, Link, Role, View},
+    record::{Claim, Holder, Side},
+    view::{Disk, Role, View},
 };
-
-const DA: DiskId = DiskId([0xa; 16]);
-const DB: DiskId = DiskId([0xb; 16]);
-const PAIRED: Holder = Holder::Paired { a: DA, b: DB };
-const HEALTHY: View = View {
-    role: Role::Secondary,
-    disk: Disk::UpToDate,
-    link: Link::Connected,
-    peer: Some(Role::Primary),
-    peer_disk: Disk::UpToDate,
-    frozen: false,
-};
-const ACTIVE: View = View { role: Role::Primary, peer: Some(Role::Secondary), ..HEALTHY };
-const FROZEN: View =
-    View { link: Link::Connecting, peer: None, peer_disk: Disk::Unknown, frozen: true, ..ACTIVE };
-
-fn record(epoch: u64, holder: Holder) -> Record {
-    Record { lineage: Lineage([1; 16]), epoch: Epoch(epoch), holder }
-}
-
-fn policy(revision: u32, mode: Mode) -> Policy {
-    Policy { revision, mode, witness: WitnessId(0) }
-}
-
-/// A node with its shell: ids are counted, views are whole.
-struct Box {
-    node: Node,
-    next: u64,
-}
-
-impl Box {
-    fn new(side: Side, durable: Durable) -> Box {
-        let disk = if side == Side::A { DA } else { DB };
-        let me = Identity { side, disk, watchdog: true, power: false };
-        Box { node: Node::new(me, durable, Rules::ALL), next: 0 }
-    }
-
-    fn paired(side: Side) -> Box {
-        let disk = if side == Side::A { DA } else { DB };
-        let durable = Durable { record: Some(record(7, PAIRED)), enrolled: Some(disk), ..memory() };
-        Box::new(side, durable)
-    }
-
-    fn on(&mut self, event: Event) -> Vec<Effect> {
-        self.next += 1;
-        self.node.on(event, RequestId(self.next))
-    }
-
-    fn view(&mut self, new: View) -> Vec<Effect> {
-        let old = self.node.view();
-        self.on(Event::Drbd { old, new })
-    }
-
-    fn asked(&mut self, id: u64) -> Vec<Effect> {
-        self.on(Event::Question { id: QuestionId(id), asked: Asked::FencePeer })
-    }
-
-    fn hears(&mut self, other: &Box) -> Vec<Effect> {
-        let hello = other.node.hello();
-        self.on(Event::Peer(Message::Hello(hello)))
-    }
-}
-
-fn memory() -> Durable {
-    Durable::new(policy(1, Mode::Witness))
-}
-
-fn said(effects: &[Effect]) -> Vec<Message> {
-    let tell = |effect: &Effect| if let Effect::Tell(message) = effect { Some(*message) } else { None };
-    effects.iter().filter_map(tell).collect()
-}
 
 #[test]
 fn a_freeze_without_a_name_says_ask_again() {
-    let mut a = Box::paired(Side::A);
+    let mut a = Bench::paired(Side::A);
     a.view(ACTIVE);
     a.view(FROZEN);
     let hello = a.node.hello();
     assert_eq!((hello.frozen, hello.connected), (None, true), "no question yet");
     // A cold peer waits for it; it neither connects nor outdates itself.
-    let mut b = Box::paired(Side::B);
+    let mut b = Bench::paired(Side::B);
     b.view(View { disk: Disk::Consistent, ..View::DOWN });
     let effects = b.hears(&a);
     assert!(!effects.contains(&Effect::Connect), "{effects:?}");
@@ -103,7 +32,7 @@ fn a_freeze_without_a_name_says_ask_again() {
 
 #[test]
 fn an_agent_that_starts_on_a_frozen_node_says_ask_again() {
-    let mut a = Box::paired(Side::A);
+    let mut a = Bench::paired(Side::A);
     a.view(FROZEN);
     assert!(a.node.hello().connected);
     assert_eq!(a.node.hello().frozen, None);
@@ -113,7 +42,7 @@ fn an_agent_that_starts_on_a_frozen_node_says_ask_again() {
 
 #[test]
 fn half_a_change_is_a_freeze() {
-    let mut a = Box::paired(Side::A);
+    let mut a = Bench::paired(Side::A);
     a.view(ACTIVE);
     // "connection" was read, "suspended" not yet.
     let effects = a.view(View { frozen: false, ..FROZEN });
@@ -150,7 +79,7 @@ fn views_that_never_were() {
 
 #[test]
 fn a_handler_alone_knows_no_promise() {
-    let mut a = Box::paired(Side::A);
+    let mut a = Bench::paired(Side::A);
     a.view(ACTIVE);
     a.view(FROZEN);
     a.asked(40);
@@ -164,7 +93,7 @@ fn a_handler_alone_knows_no_promise() {
 
 #[test]
 fn a_promise_for_another_freeze_is_none() {
-    let mut a = Box::paired(Side::A);
+    let mut a = Bench::paired(Side::A);
     a.view(ACTIVE);
     a.view(FROZEN);
     a.asked(40);
@@ -179,7 +108,7 @@ fn a_promise_for_another_freeze_is_none() {
 
 #[test]
 fn a_node_that_wants_to_leave_consents_to_nothing() {
-    let mut b = Box::paired(Side::B);
+    let mut b = Bench::paired(Side::B);
     b.view(HEALTHY);
     assert!(b.node.hello().healthy);
     b.on(Event::Operator(Command::Leave));
@@ -191,14 +120,14 @@ fn a_node_that_wants_to_leave_consents_to_nothing() {
 #[test]
 fn a_transaction_that_was_used_up_does_not_begin_again() {
     let old = RequestId(9);
-    let mut a = Box::paired(Side::A);
+    let mut a = Bench::paired(Side::A);
     let durable = Durable { committed: Some(old), ..*a.node.durable() };
-    a = Box::new(Side::A, durable);
+    a = Bench::new(Side::A, durable);
     a.view(ACTIVE);
     let effects = a.node.on(Event::Operator(Command::SetPolicy(policy(2, Mode::Manual))), old);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Ask { .. })), "{effects:?}");
     // And a barred node does not take a second policy under the name of the first.
-    let mut b = Box::paired(Side::B);
+    let mut b = Bench::paired(Side::B);
     b.view(HEALTHY);
     let prepare = |policy| Event::Peer(Message::Prepare { id: old, policy });
     let first = b.on(prepare(policy(2, Mode::Manual)));
@@ -212,9 +141,9 @@ fn a_transaction_that_was_used_up_does_not_begin_again() {
 
 #[test]
 fn a_claim_that_was_won_below_the_own_memory_promotes_nobody() {
-    let mut b = Box::paired(Side::B);
+    let mut b = Bench::paired(Side::B);
     b.view(HEALTHY);
-    b.view(View { link: Link::Connecting, peer: None, peer_disk: Disk::Unknown, ..HEALTHY });
+    b.view(LOST);
     let effects = b.on(Event::Timer(Timer::Claim));
     let asked = effects.iter().find_map(|effect| match effect {
         Effect::Ask { request, query: Query::Swap(swap), .. } if swap.claim == Claim::Solo => Some(*request),
@@ -223,7 +152,7 @@ fn a_claim_that_was_won_below_the_own_memory_promotes_nobody() {
     let request = asked.expect("it claims");
     // Meanwhile the peer tells that it went on alone.
     let solo_a = record(9, Holder::Solo { side: Side::A, disk: DA });
-    let mut hello = Box::paired(Side::A).node.hello();
+    let mut hello = Bench::paired(Side::A).node.hello();
     hello = Hello { record: Some(solo_a), role: Role::Primary, ..hello };
     b.on(Event::Peer(Message::Hello(hello)));
     let won = record(8, Holder::Solo { side: Side::B, disk: DB });
@@ -234,7 +163,7 @@ fn a_claim_that_was_won_below_the_own_memory_promotes_nobody() {
 
 #[test]
 fn the_kernel_gets_one_answer_to_one_question() {
-    let mut a = Box::paired(Side::A);
+    let mut a = Bench::paired(Side::A);
     a.view(ACTIVE);
     a.view(FROZEN);
     let first = a.asked(40);
@@ -255,8 +184,8 @@ fn the_kernel_gets_one_answer_to_one_question() {
 
 #[test]
 fn an_owner_elsewhere_resets_a_frozen_node_but_no_other() {
-    let peer_alone = Hello { role: Role::Primary, connected: false, ..Box::paired(Side::B).node.hello() };
-    let mut a = Box::paired(Side::A);
+    let peer_alone = Hello { role: Role::Primary, connected: false, ..Bench::paired(Side::B).node.hello() };
+    let mut a = Bench::paired(Side::A);
     a.view(ACTIVE);
     // Connected: old news.
     assert!(!a.on(Event::Peer(Message::Hello(peer_alone))).contains(&Effect::Reset));
@@ -271,7 +200,7 @@ fn an_owner_elsewhere_resets_a_frozen_node_but_no_other() {
 
 #[test]
 fn a_failed_disk_leaves_only_with_the_record_given_away() {
-    let ask = |a: &mut Box| {
+    let ask = |a: &mut Bench| {
         let effects = a.on(Event::Question { id: QuestionId(50), asked: Asked::LocalIoError });
         effects.iter().find_map(|effect| match effect {
             Effect::Ask { request, query: Query::Swap(swap), .. } if swap.claim == Claim::GiveAway => {
@@ -282,18 +211,18 @@ fn a_failed_disk_leaves_only_with_the_record_given_away() {
     };
     let done = Effect::Answer { id: QuestionId(50), code: Code::Done };
     let solo_a = record(8, Holder::Solo { side: Side::A, disk: DA });
-    let mut b = Box::paired(Side::B);
+    let mut b = Bench::paired(Side::B);
     b.view(HEALTHY);
     let request = ask(&mut b).expect("a standby gives the record away");
     let effects = b.on(Event::Witness { request, answer: Answer::Won(solo_a) });
     assert!(effects.contains(&done) && !effects.contains(&Effect::Reset), "{effects:?}");
-    let mut b = Box::paired(Side::B);
+    let mut b = Bench::paired(Side::B);
     b.view(HEALTHY);
     let request = ask(&mut b).expect("a standby gives the record away");
     let effects = b.on(Event::Witness { request, answer: Answer::Silence });
     assert!(effects.contains(&Effect::Reset) && !effects.contains(&done), "{effects:?}");
     // An active node gives it away too, and then cannot go on.
-    let mut a = Box::paired(Side::A);
+    let mut a = Bench::paired(Side::A);
     a.view(ACTIVE);
     let request = ask(&mut a).expect("an active node gives the record away");
     let solo_b = record(8, Holder::Solo { side: Side::B, disk: DB });
