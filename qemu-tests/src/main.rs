@@ -4,7 +4,7 @@
 use anyhow::Context as _;
 use clap::Parser;
 use qemu_tests::harness::{Image, accel};
-use qemu_tests::scenarios::{ALL, Context};
+use qemu_tests::scenarios::{ALL, BY_NAME, Context, Scenario};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -21,6 +21,9 @@ struct Arguments {
     /// Where logs of failed scenarios stay.
     #[arg(long, default_value = "target/scenarios")]
     keep: PathBuf,
+    /// The folder of Secure Boot keys that the image was built with.
+    #[arg(long)]
+    secure_boot: Option<PathBuf>,
     /// List the scenarios and what each shows.
     #[arg(long)]
     list: bool,
@@ -31,7 +34,7 @@ struct Arguments {
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     if arguments.list {
-        for scenario in ALL {
+        for scenario in ALL.iter().chain(BY_NAME) {
             println!("{:<16} {}", scenario.name, scenario.shows);
         }
         return Ok(ExitCode::SUCCESS);
@@ -42,14 +45,20 @@ fn main() -> anyhow::Result<ExitCode> {
         serde_json::from_str(&text).context("this is not what `edgepair build --json` prints")?;
     let accel = accel::probe(&image);
     let (mut passed, mut failed) = (0, 0);
-    for scenario in ALL.iter().filter(|scenario| {
-        arguments.names.is_empty() || arguments.names.iter().any(|name| scenario.name.contains(name.as_str()))
-    }) {
+    let named =
+        |scenario: &&Scenario| arguments.names.iter().any(|name| scenario.name.contains(name.as_str()));
+    let chosen = ALL.iter().filter(|scenario| arguments.names.is_empty() || named(scenario));
+    for scenario in chosen.chain(BY_NAME.iter().filter(named)) {
         println!("scenario {}: {}", scenario.name, scenario.shows);
         // A short path: a Unix socket's name has at most 107 bytes.
         let dir = tempfile::Builder::new().prefix("edgepair-").tempdir()?;
         let started = now();
-        let result = (scenario.run)(&Context { image: &image, dir: dir.path(), accel });
+        let result = (scenario.run)(&Context {
+            image: &image,
+            dir: dir.path(),
+            accel,
+            secure_boot: arguments.secure_boot.as_deref(),
+        });
         let took = started.elapsed().as_secs_f32();
         match result {
             Ok(()) => {

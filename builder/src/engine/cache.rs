@@ -296,6 +296,18 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_pruned_while_a_build_runs() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let cache = Cache::at(dir.path()).expect("cache");
+        let (one, two) = (cache.in_use().expect("build"), cache.in_use().expect("another build"));
+        assert!(cache.unused().is_none());
+        drop(one);
+        assert!(cache.unused().is_none());
+        drop(two);
+        assert!(cache.unused().is_some());
+    }
+
+    #[test]
     fn a_lock_is_exclusive() {
         let dir = tempfile::tempdir().expect("tempdir");
         let cache = Cache::at(dir.path()).expect("cache");

@@ -12,6 +12,8 @@ pub mod cache;
 pub mod progress;
 pub mod sources;
 pub mod step;
+#[cfg(test)]
+mod tests;
 
 use anyhow::{Context, bail};
 use cache::{Cache, Record, Verdict};

@@ -3,6 +3,7 @@
 mod boot;
 mod corrupt_root;
 mod image_content;
+mod secure_boot;
 mod written_copies;
 
 use crate::harness::Image;
@@ -18,6 +19,8 @@ pub struct Context<'a> {
     pub dir: &'a Path,
     /// How guests run.
     pub accel: Accel,
+    /// The keys that the image's boot files are signed with, when they are.
+    pub secure_boot: Option<&'a Path>,
 }
 
 impl Context<'_> {
@@ -37,6 +40,9 @@ pub struct Scenario {
     pub run: fn(&Context<'_>) -> anyhow::Result<()>,
 }
 
-/// All scenarios, the quick ones first.
+/// Scenarios that need an image of another kind than the default one; they run only when they are named.
+pub const BY_NAME: &[Scenario] = &[secure_boot::SCENARIO];
+
+/// All other scenarios, the quick ones first.
 pub const ALL: &[Scenario] =
     &[image_content::SCENARIO, written_copies::SCENARIO, boot::SCENARIO, corrupt_root::SCENARIO];
