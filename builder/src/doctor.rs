@@ -44,6 +44,7 @@ pub fn examine(foreign: Option<&str>) -> Vec<Lack> {
     };
     need("mmdebstrap", "mmdebstrap", "makes the tools tree from Debian packages");
     need("unshare", "util-linux", "enters the tools tree");
+    need("mount", "mount", "gives the tools tree its devices and folders");
     if !Path::new(crate::engine::sources::KEYRING).is_file() {
         lacks.push(Lack {
             what: "Debian's archive keys".into(),

@@ -145,9 +145,10 @@ impl<'a> Engine<'a> {
             Verdict::Miss(why) => why,
         };
         self.check_inputs(&dependencies)?;
-        let running = self.progress.start(step.name, &step.title, &why);
+        let mut running = self.progress.start(step.name, &step.title, &why);
         let started = now();
         let work = WorkDir::new(self.cache, &self.sandbox, step.name)?;
+        running.watch(&work.build);
         let result = self.run_actions(step, &dependencies, &work);
         if result.is_err() {
             // Said at once: other steps may still run for a while before the build ends with the reason.

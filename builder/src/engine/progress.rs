@@ -3,7 +3,8 @@
 use crate::definition::size;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// Where progress goes. Standard output stays free for results.
@@ -24,8 +25,48 @@ impl Default for Progress {
 pub struct Running<'a> {
     progress: &'a Progress,
     bar: Option<ProgressBar>,
+    line: String,
     name: String,
     started: Instant,
+    watch: Option<Watch>,
+}
+
+/// Shows on a bar how much lies in a folder, until dropped.
+#[derive(Debug)]
+struct Watch {
+    // Dropping the sender wakes and ends the thread.
+    _end: std::sync::mpsc::Sender<()>,
+}
+
+impl Watch {
+    fn start(bar: ProgressBar, line: String, folder: PathBuf) -> Self {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            while ended.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
+                let bytes = written(&folder);
+                if bytes > 0 {
+                    bar.set_message(format!("{line}  {}", size::show(bytes)));
+                }
+            }
+        });
+        Self { _end: end }
+    }
+}
+
+/// Bytes of the files right in a folder and one level below it: outputs lie at the top, downloads below.
+/// Blocks, not lengths: a disk image is as long at its beginning as at its end.
+fn written(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let files = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = |entry: &std::fs::DirEntry| {
+        entry.metadata().ok().filter(std::fs::Metadata::is_file).map_or(0, |data| data.blocks() * 512)
+    };
+    files(folder)
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files(&entry.path()).map(|below| bytes(&below)).sum(),
+            _ => bytes(&entry),
+        })
+        .sum()
 }
 
 #[expect(clippy::disallowed_methods, reason = "progress shows people how long something takes")]
@@ -62,11 +103,18 @@ impl Progress {
         if bar.is_none() {
             self.say(&line);
         }
-        Running { progress: self, bar, name: name.to_owned(), started: now() }
+        Running { progress: self, bar, line, name: name.to_owned(), started: now(), watch: None }
     }
 }
 
 impl Running<'_> {
+    /// Shows on a terminal how much has been written below `folder` so far.
+    pub fn watch(&mut self, folder: &Path) {
+        if let Some(bar) = &self.bar {
+            self.watch = Some(Watch::start(bar.clone(), self.line.clone(), folder.to_owned()));
+        }
+    }
+
     /// The step is done; its size is that of its outputs.
     pub fn done(self, dir: &Path, outputs: &[&str]) {
         let bytes: u64 = outputs
@@ -78,7 +126,8 @@ impl Running<'_> {
     }
 
     /// The work is done, with a remark.
-    pub fn finish(self, remark: &str) {
+    pub fn finish(mut self, remark: &str) {
+        self.watch = None;
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -161,6 +210,18 @@ pub fn hint(tail: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::hint;
+
+    #[test]
+    fn what_is_written_is_counted_in_blocks_at_the_top_and_one_level_below() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        std::fs::create_dir_all(dir.path().join("below/deep")).expect("mkdir");
+        for (file, bytes) in [("a", 4096), ("below/b", 8192), ("below/deep/c", 4096)] {
+            let full = vec![1_u8; bytes];
+            edgepair_host_io::atomic::write(&dir.path().join(file), &full, 0o600).expect("write");
+        }
+        std::fs::File::create(dir.path().join("sparse")).expect("make").set_len(1 << 30).expect("length");
+        assert_eq!(super::written(dir.path()), 12288);
+    }
 
     #[test]
     fn known_failures_have_a_remedy() {

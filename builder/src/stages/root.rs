@@ -117,7 +117,8 @@ fn customize_hook(definition: &Definition, board: &Board) -> String {
 }
 
 /// Gathers microcode as the kernel looks for it: one file a vendor, in an archive that is not compressed (kernel,
-/// Documentation/arch/x86/microcode.rst). Without any, the archive is empty.
+/// Documentation/arch/x86/microcode.rst). Intel ships some files under several names: each content goes in once.
+/// Without any, the archive is empty.
 fn microcode(board: &Board) -> String {
     let mut script = String::from("mkdir -p /build/ucode/kernel/x86/microcode\n");
     for (vendor, folder) in [("GenuineIntel", "intel-ucode"), ("AuthenticAMD", "amd-ucode")] {
@@ -130,7 +131,7 @@ fn microcode(board: &Board) -> String {
         if !patterns.is_empty() {
             let _ = writeln!(
                 script,
-                "cat {} > /build/ucode/kernel/x86/microcode/{vendor}.bin",
+                "sha256sum {} | awk '!seen[$1]++ {{ print $2 }}' | xargs cat > /build/ucode/kernel/x86/microcode/{vendor}.bin",
                 patterns.join(" ")
             );
         }

@@ -45,7 +45,7 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
             Input::Output { step: "root", file: "kernel-version" },
             Input::Output { step: "root", file: "microcode.cpio" },
             Input::Output { step: "initrd", file: "initrd" },
-            Input::Output { step: "initrd-own", file: "initrd-overlay.cpio.zst" },
+            Input::Output { step: "initrd-overlay", file: "initrd-overlay.cpio.zst" },
             Input::Output { step: "erofs", file: "root-hash" },
         ],
         files: vec![("os-release".into(), os_release), ("arguments".into(), arguments)],
