@@ -45,7 +45,7 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Say what this machine lacks, and install it.
     #[command(
-        after_help = "Example:\n  edgepair doctor --fix\n\nExit status: 0 nothing is missing, 1 something is."
+        after_help = "Examples:\n  edgepair doctor --fix\n  edgepair doctor --architecture arm64\n\nExit status: 0 nothing is missing, 1 something is."
     )]
     Doctor(Doctor),
     /// Show or shrink the build cache.
@@ -178,6 +178,9 @@ pub struct Doctor {
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
+    /// Look also at what images of this architecture need.
+    #[arg(long, value_name = "ARCH", value_parser = ["amd64", "arm64"])]
+    pub architecture: Option<String>,
     /// Print the findings as JSON.
     #[arg(long)]
     pub json: bool,

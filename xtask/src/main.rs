@@ -4,17 +4,19 @@ mod bench;
 mod layout_law;
 mod repro;
 mod run;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
 
-const TASKS: &str = "There is: test, check-layout, repro, bench NAME";
+const TASKS: &str = "There is: test, check-layout, repro, soak NAME, bench NAME";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((task, rest)) if task == "bench" => bench::run(rest),
         Some((task, rest)) if task == "repro" => repro::run(rest),
+        Some((task, rest)) if task == "soak" => soak::run(rest),
         Some((task, rest)) if task == "test" => test::run(rest),
         Some((task, _)) if task == "check-layout" => layout_law::run(),
         Some((task, _)) => Err(format!("`{task}` is no task. {TASKS}")),

@@ -66,7 +66,8 @@ fn both(arguments: &Arguments, first: &Path, elsewhere: &Elsewhere) -> Result<()
     }
     // The daily build: the default cache, this user, this clock.
     let unsigned = text(&first.join("unsigned"));
-    phase("first", &[&edgepair, "build", &arguments.image, "--locked", "--out", &unsigned])?;
+    let tools =
+        first_build(&[&edgepair, "build", &arguments.image, "--locked", "--out", &unsigned, "--json"])?;
     phase("keys", &[&edgepair, "key", "new", &text(&keys.join("release"))])?;
     phase("keys", &[&edgepair, "key", "new", &text(&keys.join("boot")), "--secure-boot"])?;
     let signed = text(&first.join("signed"));
@@ -74,7 +75,7 @@ fn both(arguments: &Arguments, first: &Path, elsewhere: &Elsewhere) -> Result<()
     let how = ["--locked", "--out", &signed, "--sign", &release, "--secure-boot", &boot];
     phase("first", &[&[edgepair.as_str(), "build", &arguments.image], &how[..]].concat())?;
 
-    elsewhere.furnish(&keys)?;
+    elsewhere.furnish(&keys, &tools)?;
     elsewhere.build(&["--out", "../unsigned"])?;
     elsewhere.build(&[
         "--out",
@@ -94,6 +95,21 @@ fn both(arguments: &Arguments, first: &Path, elsewhere: &Elsewhere) -> Result<()
         Ok(())
     } else {
         Err(format!("not reproducible:\n  {}", differing.join("\n  ")))
+    }
+}
+
+/// Runs the first build; returns where its tools tree is, which `--json` says.
+fn first_build(argv: &[&str]) -> Result<String, String> {
+    println!("== first: {}", argv.join(" "));
+    let output = command(argv)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|error| format!("first build: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let tools = text.lines().find_map(|line| line.trim().strip_prefix("\"tools\": \"")?.strip_suffix("\","));
+    match tools {
+        Some(tools) if output.status.success() => Ok(tools.to_owned()),
+        _ => Err("the first build failed".into()),
     }
 }
 
@@ -136,10 +152,9 @@ impl Elsewhere {
     }
 
     /// Copies what a second machine would have beforehand: sources, downloaded packages and crates, tools tree, keys.
-    fn furnish(&self, keys: &Path) -> Result<(), String> {
+    fn furnish(&self, keys: &Path, tools: &str) -> Result<(), String> {
         let script = r#"set -eu
-dir=$1 keys=$2 cache=$3 image=$4 user=$5 ahead=$6
-# The tree that the lock file names is the newest of those with its list; all of one plan are copied.
+dir=$1 keys=$2 cache=$3 tools=$4 user=$5 ahead=$6
 umask 077
 mkdir "$dir/a checkout" "$dir/cache" "$dir/cache/tools" "$dir/cargo"
 git ls-files -z --cached --others --exclude-standard | tar -c --null --files-from=- | tar -x --no-same-permissions -C "$dir/a checkout"
@@ -149,9 +164,8 @@ home=${CARGO_HOME:-$HOME/.cargo}
 mkdir "$dir/cargo/registry"
 cp -r "$home/registry/index" "$home/registry/cache" "$dir/cargo/registry/"
 cp target/release/edgepair "$dir/edgepair"
-tree=$(ls -td "$cache"/tools/*-* | head -n 1)
-cp -a "$tree" "$dir/cache/tools/"
-tree=$dir/cache/tools/${tree##*/}
+cp -a "$tools" "$dir/cache/tools/"
+tree=$dir/cache/tools/${tools##*/}
 # Everything that the sandbox starts gets another clock: its last word outside is `env -i`.
 lib=$(cd "$tree" && echo usr/lib/*/faketime/libfaketime.so.1)
 test -f "$tree/$lib"
@@ -175,9 +189,9 @@ chmod 755 "$tree/usr/bin/env" "$tree/usr/bin/mmdebstrap"
 chown -R "$user:" "$dir"
 "#;
         let cache = default_cache()?;
-        let words = [&text(&self.dir), &text(keys), &text(&cache), &self.image, &self.user, AHEAD];
+        let (dir, keys, cache) = (text(&self.dir), text(keys), text(&cache));
         let mut argv = vec!["sh", "-c", script, "furnish"];
-        argv.extend(words.iter().map(|word| word.as_str()));
+        argv.extend([dir.as_str(), &keys, &cache, tools, &self.user, AHEAD]);
         let status = command(&argv).status().map_err(|error| format!("furnish: {error}"))?;
         if status.success() { Ok(()) } else { Err("the second build's folder cannot be furnished".into()) }
     }
