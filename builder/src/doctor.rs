@@ -95,15 +95,30 @@ pub fn examine(foreign: Option<&str>) -> Vec<Lack> {
             "amd64" => "x86_64",
             other => other,
         };
-        if !Path::new("/proc/sys/fs/binfmt_misc").join(format!("qemu-{emulator}")).exists() {
+        if emulator != std::env::consts::ARCH
+            && !Path::new("/proc/sys/fs/binfmt_misc").join(format!("qemu-{emulator}")).exists()
+        {
             lacks.push(Lack {
-                what: format!("running {foreign} programs on this machine (binfmt_misc, qemu-user)"),
+                what: format!(
+                    "running {foreign} programs on this machine: packages of a foreign image run their set-up scripts \
+                     (binfmt_misc with qemu-user)"
+                ),
                 package: Some("qemu-user-static".into()),
-                commands: vec![["systemctl", "restart", "systemd-binfmt"].map(str::to_owned).to_vec()],
+                commands: vec![["sh", "-c", &register(emulator)].map(str::to_owned).to_vec()],
             });
         }
     }
     lacks
+}
+
+/// Tells the kernel which program runs foreign ones, where no service manager does it (a container, a chroot). The line
+/// is the package's own (binfmt.d(5)).
+fn register(emulator: &str) -> String {
+    let folder = "/proc/sys/fs/binfmt_misc";
+    format!(
+        "[ -e {folder}/register ] || mount -t binfmt_misc binfmt_misc {folder}; \
+         [ -e {folder}/qemu-{emulator} ] || cat /usr/lib/binfmt.d/qemu-{emulator}.conf > {folder}/register"
+    )
 }
 
 /// Everything that a list of lacks needs done, as commands for root.

@@ -1,14 +1,17 @@
 //! `edgepair`: builds immutable images for pairs of edge nodes, and runs such a pair in a lab.
 //!
 //! [`cli`] → [`definition`] (what the user wrote) → [`plan`] (checked, pure) → [`stages`] (one file per step) run by
-//! [`engine`] (cache, tools tree, progress). [`commands`] has one file per subcommand.
+//! [`engine`] (cache, tools tree, progress). [`lock`] compares packages with what was accepted, [`signing`] has keys and
+//! signatures. [`commands`] has one file per subcommand.
 
 mod cli;
 mod commands;
 mod definition;
 mod doctor;
 mod engine;
+mod lock;
 mod plan;
+mod signing;
 mod stages;
 
 use clap::Parser;

@@ -10,6 +10,7 @@ use crate::definition::Definition;
 use crate::definition::board::{self, Board};
 use crate::engine::cache::Cache;
 use crate::engine::step::Step;
+use crate::signing::secure_boot::SecureBoot;
 use crate::stages::packages::Resolved;
 use crate::stages::{self, tools::ToolsPlan};
 use std::path::{Path, PathBuf};
@@ -51,7 +52,12 @@ impl Plan {
     ///
     /// # Errors
     /// When sources or overlays cannot be read.
-    pub fn steps(&self, cache: &Cache, resolved: Option<&Resolved>) -> anyhow::Result<Vec<Step>> {
+    pub fn steps(
+        &self,
+        cache: &Cache,
+        resolved: Option<&Resolved>,
+        secure_boot: Option<&SecureBoot>,
+    ) -> anyhow::Result<Vec<Step>> {
         let (definition, board) = (&self.definition, &self.board);
         Ok(vec![
             stages::root::step(definition, board, resolved),
@@ -59,9 +65,11 @@ impl Plan {
             stages::overlay::step(definition, board)?,
             stages::downloads::step(definition),
             stages::erofs::step(definition),
+            stages::sbom::step(definition, board, resolved),
             stages::initrd::step(definition, board),
             stages::initrd::overlay_step(definition, &self.workspace.join("overlays/initrd"))?,
             stages::uki::step(definition, board),
+            stages::boot_files::step(definition, board, secure_boot)?,
             stages::disk::step(definition, board),
         ])
     }

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use qemu_tests::harness::accel::Accel;
 use qemu_tests::harness::{Image, accel};
-use qemu_tests::scenarios::{ALL, Context, Shared, soak};
+use qemu_tests::scenarios::{ALL, BY_NAME, Context, Scenario, Shared, soak};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -22,6 +22,9 @@ struct Arguments {
     /// Where logs of failed scenarios stay.
     #[arg(long, default_value = "target/scenarios")]
     keep: PathBuf,
+    /// The folder of Secure Boot keys that the image was built with.
+    #[arg(long)]
+    secure_boot: Option<PathBuf>,
     /// List the scenarios and what each shows; with --soak, its cases and what became of them.
     #[arg(long)]
     list: bool,
@@ -42,6 +45,7 @@ struct Arguments {
 /// What all scenarios of a run share.
 struct Run<'a> {
     image: &'a Image,
+    secure_boot: Option<&'a Path>,
     accel: Accel,
     common: tempfile::TempDir,
     shared: Shared,
@@ -49,8 +53,17 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(image: &'a Image, keep: &'a Path) -> anyhow::Result<Self> {
-        Ok(Self { image, accel: accel::probe(image), common: short_dir()?, shared: Shared::default(), keep })
+    fn new(image: &'a Image, arguments: &'a Arguments) -> anyhow::Result<Self> {
+        let keep = &arguments.keep;
+        let secure_boot = arguments.secure_boot.as_deref();
+        Ok(Self {
+            image,
+            secure_boot,
+            accel: accel::probe(image),
+            common: short_dir()?,
+            shared: Shared::default(),
+            keep,
+        })
     }
 
     /// Gives a scenario its folder; its logs are kept when it fails.
@@ -62,6 +75,7 @@ impl<'a> Run<'a> {
             common: self.common.path(),
             shared: &self.shared,
             accel: self.accel,
+            secure_boot: self.secure_boot,
         };
         run(&context).map_err(|error| {
             let kept = self.keep.join(name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_"));
@@ -84,7 +98,7 @@ fn short_dir() -> std::io::Result<tempfile::TempDir> {
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     if arguments.list && arguments.soak.is_none() {
-        for scenario in ALL {
+        for scenario in ALL.iter().chain(BY_NAME) {
             println!("{:<16} {}", scenario.name, scenario.shows);
         }
         for soak in soak::ALL {
@@ -96,7 +110,7 @@ fn main() -> anyhow::Result<ExitCode> {
         std::fs::read_to_string(&arguments.image).with_context(|| arguments.image.display().to_string())?;
     let image: Image =
         serde_json::from_str(&text).context("this is not what `edgepair build --json` prints")?;
-    let run = Run::new(&image, &arguments.keep)?;
+    let run = Run::new(&image, &arguments)?;
     match &arguments.soak {
         Some(name) => long_run(&run, name, &arguments),
         None => Ok(scenarios(&run, &arguments.names)),
@@ -105,10 +119,9 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn scenarios(run: &Run<'_>, names: &[String]) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
-    for scenario in ALL
-        .iter()
-        .filter(|scenario| names.is_empty() || names.iter().any(|name| scenario.name.contains(name.as_str())))
-    {
+    let named = |scenario: &&Scenario| names.iter().any(|name| scenario.name.contains(name.as_str()));
+    let chosen = ALL.iter().filter(|scenario| names.is_empty() || named(scenario));
+    for scenario in chosen.chain(BY_NAME.iter().filter(named)) {
         println!("scenario {}: {}", scenario.name, scenario.shows);
         let started = now();
         let result = run.of(scenario.name, |context| (scenario.run)(context));

@@ -3,18 +3,20 @@
 mod bench;
 mod layout_law;
 mod mutants;
+mod repro;
 mod run;
 mod soak;
 mod test;
 
 use std::process::ExitCode;
 
-const TASKS: &str = "There is: test, check-layout, mutants [FILE …], bench NAME, soak NAME";
+const TASKS: &str = "There is: test, check-layout, repro, mutants [FILE …], bench NAME, soak NAME";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((task, rest)) if task == "bench" => bench::run(rest),
+        Some((task, rest)) if task == "repro" => repro::run(rest),
         Some((task, rest)) if task == "soak" => soak::run(rest),
         Some((task, rest)) if task == "test" => test::run(rest),
         Some((task, rest)) if task == "mutants" => mutants::run(rest),

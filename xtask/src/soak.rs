@@ -1,22 +1,42 @@
-//! `cargo xtask soak NAME [--list] [--only WORD]`: every case of a long run, with a journal in `target/soak`.
+//! `cargo xtask soak NAME [--list] [--only WORD]`: what takes too long for every test run.
 //!
-//! What passed on the same image is not run again: a run that was interrupted goes on where it was.
+//! Scenarios with many cases keep a journal in `target/soak`: what passed on the same image is not run again, a run
+//! that was interrupted goes on where it was.
 
-use crate::run::phase;
+use crate::run::{command, phase, root};
+use std::fs::File;
 
-/// Builds the image and runs it.
+/// Builds what is needed and runs it.
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let Some((name, rest)) = arguments.split_first().filter(|(name, _)| !name.starts_with('-')) else {
         return Err(
-            "which? There is: power-cuts. `cargo xtask soak power-cuts --list` prints its cases".into()
+            "which? There is: power-cuts, arm64. `cargo xtask soak power-cuts --list` prints its cases"
+                .into(),
         );
     };
     phase(
         "compile",
         &["cargo", "build", "--release", "--quiet", "--package", "edgepair", "--package", "qemu-tests"],
     )?;
+    if name == "arm64" {
+        return arm64();
+    }
     crate::test::image()?;
     let mut call = vec!["target/release/qemu-tests", "--image", "target/image.json", "--soak", name];
     call.extend(rest.iter().map(String::as_str));
     phase("soak", &call)
+}
+
+/// The arm64 image, built on this machine and booted to ready on QEMU's `virt` board.
+fn arm64() -> Result<(), String> {
+    println!("== image: edgepair build images/arm64.toml");
+    let json = root().join("target/image-arm64.json");
+    let file = File::create(&json).map_err(|error| format!("{}: {error}", json.display()))?;
+    let out = ["--out", "target/image-arm64", "--json"];
+    let build = [&["target/release/edgepair", "build", "images/arm64.toml"], &out[..]].concat();
+    let status = command(&build).stdout(file).status().map_err(|error| format!("edgepair: {error}"))?;
+    if !status.success() {
+        return Err("the arm64 image cannot be built".into());
+    }
+    phase("boot", &["target/release/qemu-tests", "--image", "target/image-arm64.json", "boot"])
 }

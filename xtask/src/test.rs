@@ -73,25 +73,41 @@ pub fn run(only: &[String]) -> Result<(), String> {
     if wanted("scenarios") {
         done(phase("scenarios", &["target/release/qemu-tests", "--image", "target/image.json"]))?;
     }
+    if wanted("secure-boot") {
+        done(secure_boot())?;
+    }
     println!("{passed} passed, 0 failed");
     Ok(())
 }
 
 /// Builds the default image; what it says about it goes to the scenarios.
 pub fn image() -> Result<(), String> {
-    println!("== image: edgepair build images/x86-64.toml");
-    let path = root().join("target/image.json");
+    build("image", "target/image.json", &["--out", "target/image"])
+}
+
+/// The same image signed with keys made for it, and the scenario that enrols them.
+fn secure_boot() -> Result<(), String> {
+    let keys = root().join("target/secure-boot-keys");
+    if keys.exists() {
+        std::fs::remove_dir_all(&keys).map_err(|error| format!("{}: {error}", keys.display()))?;
+    }
+    let keys = keys.to_string_lossy().into_owned();
+    phase("keys", &["target/release/edgepair", "key", "new", &keys, "--secure-boot"])?;
+    let json = "target/image-signed.json";
+    build("signed image", json, &["--out", "target/image-signed", "--secure-boot", &keys])?;
+    phase(
+        "secure-boot",
+        &["target/release/qemu-tests", "--image", json, "--secure-boot", &keys, "secure-boot"],
+    )
+}
+
+fn build(name: &str, json: &str, more: &[&str]) -> Result<(), String> {
+    println!("== {name}: edgepair build images/x86-64.toml {}", more.join(" "));
+    let path = root().join(json);
     let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut build = command(&[
-        "target/release/edgepair",
-        "build",
-        "images/x86-64.toml",
-        "--out",
-        "target/image",
-        "--json",
-    ]);
-    let status = build.stdout(file).status().map_err(|error| format!("image: {error}"))?;
-    if status.success() { Ok(()) } else { Err("image failed".into()) }
+    let argv = [&["target/release/edgepair", "build", "images/x86-64.toml", "--json"], more].concat();
+    let status = command(&argv).stdout(file).status().map_err(|error| format!("{name}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{name} failed")) }
 }
 
 /// Installs what the tests need, with sudo where the user is not root.

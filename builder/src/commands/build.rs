@@ -5,9 +5,15 @@ use crate::doctor;
 use crate::engine::cache::Cache;
 use crate::engine::progress::Progress;
 use crate::engine::{Engine, clean_up};
+use crate::lock::{self, Drift, Lock};
 use crate::plan::{Plan, show};
+use crate::signing::minisign::{Passphrase, Signer};
+use crate::signing::secure_boot::SecureBoot;
+use crate::stages::node_init;
 use crate::stages::output::{self, Parts};
-use crate::stages::{node_init, packages};
+use crate::stages::packages::{self, Resolved};
+use crate::stages::tools::{Tools, Wish, host_architecture};
+use anyhow::{Context, bail};
 use qemu_tests::harness::{Image, Qemu};
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,24 +27,41 @@ pub struct Built {
     pub image: Image,
 }
 
+/// How an image is to be built.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Only the packages of the lock file.
+    pub locked: bool,
+    /// What the manifest is signed with.
+    pub signer: Option<Signer>,
+    /// What the boot files are signed with.
+    pub secure_boot: Option<SecureBoot>,
+}
+
+impl Options {
+    fn of(args: &Build) -> anyhow::Result<Self> {
+        let words = args.passphrase_file.as_deref().map_or(Passphrase::Ask, Passphrase::File);
+        let signer = args.sign.as_deref().map(|key| Signer::open(key, words)).transpose()?;
+        let secure_boot = match (&args.secure_boot, &args.signed_boot) {
+            (Some(keys), _) => Some(SecureBoot::from_keys(keys)?),
+            (None, Some(signed)) => Some(SecureBoot::from_signed(signed)?),
+            (None, None) => None,
+        };
+        Ok(Self { locked: args.locked, signer, secure_boot })
+    }
+}
+
 /// Runs the subcommand.
 ///
 /// # Errors
 /// What failed and what to do.
 pub fn run(args: &Build) -> anyhow::Result<ExitCode> {
+    let options = Options::of(args)?;
     if args.dry_run {
-        let plan = Plan::load(&args.definition)?;
-        let cache = Cache::open()?;
-        let steps = plan.steps(&cache, None)?;
-        let verdicts = plan.tools.existing(&cache).map(|sandbox| {
-            let progress = Progress::default();
-            Engine::new(&cache, sandbox, plan.steps(&cache, None).unwrap_or_default(), &progress).verdicts()
-        });
-        print!("{}", show(&plan, &steps, verdicts.as_deref()));
-        return Ok(ExitCode::SUCCESS);
+        return dry_run(args, &options);
     }
     let progress = Progress::default();
-    let built = build(&args.definition, &args.out, &progress)?;
+    let built = build_with(&args.definition, &args.out, &progress, &options)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&built.image)?);
     } else {
@@ -53,29 +76,126 @@ pub fn run(args: &Build) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds a definition.
+fn dry_run(args: &Build, options: &Options) -> anyhow::Result<ExitCode> {
+    let plan = Plan::load(&args.definition)?;
+    let cache = Cache::open()?;
+    let secure_boot = options.secure_boot.as_ref();
+    let steps = plan.steps(&cache, None, secure_boot)?;
+    let lock = load_lock(&args.definition)?;
+    let wish = Wish::Like(lock.as_ref().map(|lock| &lock.tools));
+    let verdicts = plan.tools.existing(&cache, wish).map(|tools| {
+        let progress = Progress::default();
+        let steps = plan.steps(&cache, None, secure_boot).unwrap_or_default();
+        Engine::new(&cache, tools.sandbox, &tools.identity, steps, &progress).verdicts()
+    });
+    print!("{}", show(&plan, &steps, verdicts.as_deref()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the lock file beside a definition; absent is fine.
+///
+/// # Errors
+/// When it is there and cannot be used.
+pub fn load_lock(definition: &Path) -> anyhow::Result<Option<Lock>> {
+    let path = lock::path_of(definition);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    match Lock::parse(&text) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(wrong) => bail!(
+            "the lock file {} cannot be used: {wrong}\n  to do: take it from version control again, or write it anew with \
+             `edgepair lock {} --update`",
+            path.display(),
+            definition.display()
+        ),
+    }
+}
+
+/// The lock that these packages amount to.
+pub fn lock_of(plan: &Plan, resolved: &Resolved, tools: &Tools) -> Lock {
+    let architecture = plan.board.architecture.debian.clone();
+    Lock {
+        schema: 1,
+        suite: plan.definition.suite.value.clone(),
+        host: host_architecture().to_owned(),
+        wanted: packages::wanted(&plan.definition, &plan.board),
+        root: packages::by_name(&resolved.packages, &architecture),
+        tools: tools.packages.clone(),
+        architecture,
+    }
+}
+
+/// Builds a definition, unsigned, from what the archive has.
 ///
 /// # Errors
 /// What failed and what to do.
 pub fn build(definition: &Path, out: &Path, progress: &Progress) -> anyhow::Result<Built> {
+    build_with(definition, out, progress, &Options::default())
+}
+
+/// Builds a definition.
+///
+/// # Errors
+/// What failed and what to do.
+pub fn build_with(
+    definition: &Path,
+    out: &Path,
+    progress: &Progress,
+    options: &Options,
+) -> anyhow::Result<Built> {
     let plan = Plan::load(definition)?;
+    let lock = load_lock(definition)?;
+    if options.locked {
+        fits(&plan, lock.as_ref(), definition)?;
+    }
     doctor::require(&plan.board, progress)?;
     let cache = Cache::open()?;
-    let sandbox = plan.tools.ensure(&cache, progress)?;
-    clean_up(&cache, &sandbox)?;
+    let _in_use = cache.in_use()?;
+    let wish = match &lock {
+        Some(lock) if options.locked => Wish::Exactly(&lock.tools),
+        lock => Wish::Like(lock.as_ref().map(|lock| &lock.tools)),
+    };
+    let tools = plan.tools.ensure(&cache, progress, wish)?;
+    clean_up(&cache, &tools.sandbox)?;
     // The archive and the crate registry are asked at the same time.
     let (resolved, fetched) = std::thread::scope(|scope| {
         let fetch = scope.spawn(|| node_init::fetch(&plan.workspace, &plan.board));
-        let resolved = packages::resolve(&plan.definition, &plan.board, &cache, &sandbox);
+        let (image, board) = (&plan.definition, &plan.board);
+        let resolved = match &lock {
+            Some(lock) if options.locked => {
+                packages::resolve_locked(image, board, &cache, &tools.sandbox, lock)
+            }
+            _ => packages::resolve(image, board, &cache, &tools.sandbox),
+        };
         (resolved, fetch.join().unwrap_or_else(|_| Err(anyhow::anyhow!("cargo fetch broke off"))))
     });
     let resolved = resolved?;
     fetched?;
-    progress.say(&format!("{:<10} {} packages from the archive", "packages", resolved.packages.len()));
-    let tools = sandbox.tools.clone();
-    let engine = Engine::new(&cache, sandbox, plan.steps(&cache, Some(&resolved))?, progress);
-    let disk = engine.ensure("disk")?;
-    let parts = Parts { disk: &disk, uki: &engine.ensure("uki")?, erofs: &engine.ensure("erofs")? };
+    let from = if options.locked { "the lock file" } else { "the archive" };
+    progress.say(&format!("{:<10} {} packages from {from}", "packages", resolved.packages.len()));
+    if let Some(lock) = &lock {
+        report_drift(&plan, lock, &resolved, &tools, definition, progress);
+    }
+    let steps = plan.steps(&cache, Some(&resolved), options.secure_boot.as_ref())?;
+    let tree = tools.sandbox.tools.clone();
+    let engine = Engine::new(&cache, tools.sandbox, &tools.identity, steps, progress);
+    let (disk, sbom) = std::thread::scope(|scope| {
+        let sbom = scope.spawn(|| engine.ensure("sbom"));
+        let disk = engine.ensure("disk");
+        (disk, sbom.join().unwrap_or_else(|_| Err(anyhow::anyhow!("step sbom broke off"))))
+    });
+    let (disk, sbom) = (disk?, sbom?);
+    let parts = Parts {
+        disk: &disk,
+        boot: &engine.ensure("boot-files")?,
+        erofs: &engine.ensure("erofs")?,
+        sbom: &sbom,
+        secure_boot: options.secure_boot.as_ref(),
+        signer: options.signer.as_ref(),
+    };
     let written = output::write(&plan.definition, &plan.board, &resolved, &parts, out, progress)?;
     let step = |name: &str, file: &str| engine.ensure(name).map(|done| done.dir.join(file));
     let qemu = &plan.board.architecture.qemu;
@@ -86,7 +206,7 @@ pub fn build(definition: &Path, out: &Path, progress: &Progress) -> anyhow::Resu
         root: step("erofs", "root.erofs")?,
         node_init: step("node-init", "node-init")?,
         kernel: step("root", "vmlinuz")?,
-        tools,
+        tools: tree,
         qemu: Qemu {
             program: qemu.program.clone(),
             machine: qemu.machine.clone(),
@@ -98,4 +218,65 @@ pub fn build(definition: &Path, out: &Path, progress: &Progress) -> anyhow::Resu
         board: plan.board.name.clone(),
     };
     Ok(Built { written, image })
+}
+
+/// With `--locked`: whether the lock file is there and was made for this very definition.
+fn fits(plan: &Plan, lock: Option<&Lock>, definition: &Path) -> anyhow::Result<()> {
+    let path = lock::path_of(definition);
+    let Some(lock) = lock else {
+        bail!(
+            "--locked: there is no lock file {}\n  to do: `edgepair lock {}` writes it",
+            path.display(),
+            definition.display()
+        );
+    };
+    let mut wrong = lock.unwanted(&packages::wanted(&plan.definition, &plan.board));
+    for (what, locked, now) in [
+        ("the suite", lock.suite.as_str(), plan.definition.suite.value.as_str()),
+        ("the architecture", lock.architecture.as_str(), plan.board.architecture.debian.as_str()),
+        ("the building machine's architecture", lock.host.as_str(), host_architecture()),
+    ] {
+        if locked != now {
+            wrong.push(format!("{what} is {now}, locked is {locked}"));
+        }
+    }
+    if !wrong.is_empty() {
+        bail!(
+            "--locked: {} was not made for this definition:\n  {}\n  to do: `edgepair lock {} --update`",
+            path.display(),
+            wrong.join("\n  "),
+            definition.display()
+        );
+    }
+    Ok(())
+}
+
+fn report_drift(
+    plan: &Plan,
+    lock: &Lock,
+    resolved: &Resolved,
+    tools: &Tools,
+    definition: &Path,
+    progress: &Progress,
+) {
+    let now = lock_of(plan, resolved, tools);
+    let drift = Drift::between(lock, &now.root, &now.tools);
+    let path = lock::path_of(definition);
+    if drift.is_empty() {
+        progress.say(&format!("{:<10} as in {}", "lock", path.display()));
+        return;
+    }
+    progress.say(&format!(
+        "{:<10} {} packages are not as in {}:",
+        "lock",
+        drift.changes.len(),
+        path.display()
+    ));
+    for line in drift.table().lines() {
+        progress.say(&format!("           {line}"));
+    }
+    progress.say(&format!(
+        "           `--locked` builds what is locked; `edgepair lock {} --update` takes these over",
+        definition.display()
+    ));
 }

@@ -3,7 +3,7 @@
 use crate::cli::CacheCommand;
 use crate::definition::size;
 use crate::engine::cache::{Cache, remove_tree};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -69,20 +69,18 @@ fn show(cache: &Cache) -> anyhow::Result<ExitCode> {
 }
 
 fn prune(cache: &Cache, tools: bool) -> anyhow::Result<ExitCode> {
+    let Some(_unused) = cache.unused() else {
+        bail!("a build is using the cache: nothing was removed\n  to do: run this again when it is done");
+    };
     let mut freed = 0;
-    for (step, dirs) in results(cache)? {
+    for (_, dirs) in results(cache)? {
         for dir in dirs.iter().skip(1) {
-            let key = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            // A result that a build is just making or using is left alone.
-            let Some(_lock) = cache.try_lock(&format!("{step}-{key}")) else { continue };
             freed += size_of(dir);
             remove_tree(dir)?;
         }
     }
     if tools {
         for entry in fs::read_dir(cache.path("tools"))?.flatten() {
-            let key = entry.file_name().to_string_lossy().into_owned();
-            let Some(_lock) = cache.try_lock(&format!("tools-{key}")) else { continue };
             freed += size_of(&entry.path());
             remove_tree(&entry.path()).context("a tools tree is in use")?;
         }

@@ -9,10 +9,10 @@ use std::process::ExitCode;
 /// # Errors
 /// When something cannot be installed.
 pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
-    let mut lacks = examine(None);
+    let mut lacks = examine(args.architecture.as_deref());
     if args.fix && !lacks.is_empty() && agreed(&lacks, args.yes) {
         mend(&lacks, |line| eprintln!("{line}"))?;
-        lacks = examine(None);
+        lacks = examine(args.architecture.as_deref());
     }
     if args.json {
         println!("{}", serde_json::to_string(&lacks)?);

@@ -3,7 +3,9 @@
 pub mod build;
 mod cache;
 mod doctor;
+mod key;
 pub mod lab;
+mod lock;
 pub mod seed;
 
 use crate::cli::Command;
@@ -16,6 +18,10 @@ use std::process::ExitCode;
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Build(args) => build::run(&args),
+        Command::Lock(args) => lock::run(&args),
+        Command::Key(args) => key::new(args.command),
+        Command::Sign(args) => key::sign(&args),
+        Command::Verify(args) => key::verify(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Cache(args) => cache::run(args.command),
         Command::Lab(args) => lab::run(args),

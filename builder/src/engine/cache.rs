@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 /// Name of the record in a finished step's folder.
 const RECORD: &str = "step.json";
 
+/// Name of the lock that builds share and pruning takes alone.
+const IN_USE: &str = "in-use";
+
 /// The cache folder.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -86,6 +89,23 @@ impl Cache {
         let file = File::options().create(true).truncate(false).write(true).open(&path)?;
         Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, errno)| anyhow::anyhow!("lock {}: {errno}", path.display()))
+    }
+
+    /// Says that results and tools trees are in use, as long as the value lives: nothing is pruned meanwhile. Builds do
+    /// not exclude each other.
+    ///
+    /// # Errors
+    /// When the lock file cannot be made.
+    pub fn in_use(&self) -> anyhow::Result<Flock<File>> {
+        let path = self.path("locks").join(IN_USE);
+        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+        Flock::lock(file, FlockArg::LockShared)
+            .map_err(|(_, errno)| anyhow::anyhow!("lock {}: {errno}", path.display()))
+    }
+
+    /// The right to remove things; none while a build runs.
+    pub fn unused(&self) -> Option<Flock<File>> {
+        self.try_lock(IN_USE)
     }
 
     /// Takes the lock only if nobody has it.
@@ -273,6 +293,18 @@ mod tests {
         assert!(
             matches!(cache.look_up("demo", &key, &parts), Verdict::Miss(why) if why.contains("result is missing"))
         );
+    }
+
+    #[test]
+    fn nothing_is_pruned_while_a_build_runs() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let cache = Cache::at(dir.path()).expect("cache");
+        let (one, two) = (cache.in_use().expect("build"), cache.in_use().expect("another build"));
+        assert!(cache.unused().is_none());
+        drop(one);
+        assert!(cache.unused().is_none());
+        drop(two);
+        assert!(cache.unused().is_some());
     }
 
     #[test]

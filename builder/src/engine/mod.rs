@@ -12,6 +12,8 @@ pub mod cache;
 pub mod progress;
 pub mod sources;
 pub mod step;
+#[cfg(test)]
+mod tests;
 
 use anyhow::{Context, bail};
 use cache::{Cache, Record, Verdict};
@@ -45,15 +47,23 @@ type Slot = Mutex<Option<Result<Done, String>>>;
 pub struct Engine<'a> {
     cache: &'a Cache,
     sandbox: Sandbox,
+    tools: String,
     steps: Vec<(Step, Slot)>,
     progress: &'a Progress,
 }
 
 impl<'a> Engine<'a> {
-    /// Prepares steps for running. Nothing is run yet.
-    pub fn new(cache: &'a Cache, sandbox: Sandbox, steps: Vec<Step>, progress: &'a Progress) -> Self {
+    /// Prepares steps for running. Nothing is run yet. `tools` is a digest of what the tools tree is made of: part of
+    /// the key of every step that runs a program in it.
+    pub fn new(
+        cache: &'a Cache,
+        sandbox: Sandbox,
+        tools: &str,
+        steps: Vec<Step>,
+        progress: &'a Progress,
+    ) -> Self {
         let steps = steps.into_iter().map(|step| (step, Mutex::new(None))).collect();
-        Self { cache, sandbox, steps, progress }
+        Self { cache, sandbox, tools: tools.to_owned(), steps, progress }
     }
 
     /// Makes a step's outputs exist, and those it depends on.
@@ -76,7 +86,7 @@ impl<'a> Engine<'a> {
         let mut known: BTreeMap<&str, Record> = BTreeMap::new();
         let mut verdicts = Vec::new();
         for (step, _) in &self.steps {
-            let digests = input_digests(step, |of, file| {
+            let digests = self.input_digests(step, |of, file| {
                 known.get(of).and_then(|record| record.outputs.get(file).cloned())
             });
             let verdict = match digests {
@@ -121,7 +131,8 @@ impl<'a> Engine<'a> {
 
     fn make(&self, step: &Step) -> anyhow::Result<Done> {
         let dependencies = self.dependencies(step)?;
-        let digests = input_digests(step, |of, file| dependencies.get(of)?.record.outputs.get(file).cloned())
+        let digests = self
+            .input_digests(step, |of, file| dependencies.get(of)?.record.outputs.get(file).cloned())
             .with_context(|| format!("step {} asks for an output that its maker does not have", step.name))?;
         let (key, parts) = Cache::key(step, &digests);
         // Another edgepair may be at the same step: the second one waits and finds the first one's result.
@@ -166,6 +177,25 @@ impl<'a> Engine<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What goes into a step's key, by name; nothing while an input is not known yet.
+    fn input_digests(
+        &self,
+        step: &Step,
+        output: impl Fn(&str, &str) -> Option<String>,
+    ) -> Option<BTreeMap<String, String>> {
+        let runs_programs = step.actions.iter().any(|action| matches!(action, Action::Run { .. }));
+        let tools = runs_programs.then(|| Some(("tools tree".to_owned(), self.tools.clone())));
+        let inputs = step.inputs.iter().map(|input| {
+            let value = match input {
+                Input::Output { step, file } => output(step, file)?,
+                Input::Host { digest, .. } => digest.clone(),
+                Input::Fact { value, .. } => value.clone(),
+            };
+            Some((input.name().to_owned(), value))
+        });
+        inputs.chain(tools).collect()
     }
 
     fn run_actions(
@@ -243,23 +273,6 @@ impl<'a> Engine<'a> {
             anyhow::anyhow!("`{line}` failed:\n{tail}{hint}{log}")
         }
     }
-}
-
-fn input_digests(
-    step: &Step,
-    output: impl Fn(&str, &str) -> Option<String>,
-) -> Option<BTreeMap<String, String>> {
-    step.inputs
-        .iter()
-        .map(|input| {
-            let value = match input {
-                Input::Output { step, file } => output(step, file)?,
-                Input::Host { digest, .. } => digest.clone(),
-                Input::Fact { value, .. } => value.clone(),
-            };
-            Some((input.name().to_owned(), value))
-        })
-        .collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the engine measures how long steps take, for people")]

@@ -41,7 +41,7 @@ pub fn show(plan: &Plan, steps: &[Step], verdicts: Option<&[(&'static str, Strin
         output::stem(definition, board)
     );
 
-    let _ = writeln!(text, "\nstep tools: Tools tree\n  {}", line(&plan.tools.argv()));
+    let _ = writeln!(text, "\nstep tools: Tools tree\n  {}", line(&plan.tools.argv(None)));
     let _ = writeln!(text, "\nstep packages: Packages from the archive (in the tools tree, with network)");
     for argv in packages::commands(definition, board) {
         let _ = writeln!(text, "  {}", line(&argv));

@@ -95,8 +95,8 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
     let uki = boot::uki_name(&definition.version.value, boot::TRIES);
     let lay_out = format!(
         "mkdir -p esp/EFI/BOOT esp/EFI/systemd esp/{uki_dir} && \
-         cp /usr/lib/systemd/boot/efi/systemd-boot{suffix}.efi esp/EFI/BOOT/{boot_file} && \
-         cp /usr/lib/systemd/boot/efi/systemd-boot{suffix}.efi esp/EFI/systemd/systemd-boot{suffix}.efi && \
+         cp /in/loader.efi esp/EFI/BOOT/{boot_file} && \
+         cp /in/loader.efi esp/EFI/systemd/systemd-boot{suffix}.efi && \
          cp /in/uki.efi esp/{uki_dir}/{uki} && chmod -R u=rwX,go=rX esp seed && \
          find esp seed -exec touch -d @{epoch} {{}} +",
         uki_dir = boot::UKI_DIR,
@@ -145,7 +145,8 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
             Input::Output { step: "erofs", file: "root.erofs" },
             Input::Output { step: "erofs", file: "root.verity" },
             Input::Output { step: "erofs", file: "root-hash" },
-            Input::Output { step: "uki", file: "uki.efi" },
+            Input::Output { step: "boot-files", file: "loader.efi" },
+            Input::Output { step: "boot-files", file: "uki.efi" },
         ],
         files,
         actions,

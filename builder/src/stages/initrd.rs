@@ -1,5 +1,6 @@
 //! The initrd: only what this board needs to reach its disk, check the root and hand over to it.
 
+use super::tools::host_architecture;
 use crate::definition::Definition;
 use crate::definition::board::Board;
 use crate::engine::digest_of_folder;
@@ -63,6 +64,13 @@ const OMITTED: &[&str] = &[
 /// root, which is mounted and verified by then.
 const PROGRAMS: &str = "systemd-repart mkfs.ext4 mke2fs e2fsck resize2fs sfdisk mount umount modprobe";
 
+/// dracut asks `ldd` what a program needs, and that of the tools tree knows its own architecture only. The loader of the
+/// root being built can list libraries too; the kernel runs it through qemu-user. What is no program must say so in
+/// ldd's words, or dracut takes the error for a path (dracut-install(8), `DRACUT_LDD`).
+const FOREIGN_LDD: &str = "#!/bin/sh\n\
+    loader=$(cd /build/tree && echo /lib/ld-linux-*.so.*)\n\
+    chroot /build/tree \"$loader\" --list \"${1#/build/tree}\" 2>/dev/null || echo 'not a dynamic executable'\n";
+
 /// Plans the part that dracut makes: programs, libraries and drivers from the root tree.
 pub fn step(definition: &Definition, board: &Board) -> Step {
     let mut drivers: Vec<&str> = DRIVERS.to_vec();
@@ -80,6 +88,15 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
         drivers.join(" "),
         omitted.join(" ")
     );
+    let mut run_dracut = Action::run(["sh", "-c", &dracut])
+        .env("SOURCE_DATE_EPOCH", definition.epoch.value.to_string())
+        // The tree being built has no dracut of its own.
+        .env("dracutbasedir", "/usr/lib/dracut");
+    let mut files = Vec::new();
+    if board.architecture.debian != host_architecture() {
+        files.push(("ldd".to_owned(), FOREIGN_LDD.to_owned()));
+        run_dracut = run_dracut.env("DRACUT_LDD", "/build/ldd");
+    }
     Step {
         name: "initrd",
         title: format!("Initrd for {}", board.name),
@@ -87,14 +104,11 @@ pub fn step(definition: &Definition, board: &Board) -> Step {
             Input::Output { step: "root", file: "root.tar" },
             Input::Output { step: "root", file: "kernel-version" },
         ],
-        files: Vec::new(),
+        files,
         actions: vec![
             // An ordinary user cannot make device nodes, and dracut needs none.
             Action::run(["sh", "-c", "mkdir tree tmp && tar -x -C tree --exclude='./dev/*' -f /in/root.tar"]),
-            Action::run(["sh", "-c", &dracut])
-                .env("SOURCE_DATE_EPOCH", definition.epoch.value.to_string())
-                // The tree being built has no dracut of its own.
-                .env("dracutbasedir", "/usr/lib/dracut"),
+            run_dracut,
             Action::run(["rm", "-rf", "tree", "tmp"]),
         ],
         outputs: vec!["initrd"],

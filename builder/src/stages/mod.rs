@@ -1,11 +1,12 @@
 //! The steps of a build, one file each, in order:
 //!
-//! [`tools`] → [`packages`] → [`root`] + [`node_init`] → [`overlay`] + [`downloads`] → [`erofs`] + [`initrd`] → [`uki`] → [`disk`] →
-//! [`output`].
+//! [`tools`] → [`packages`] → [`root`] + [`node_init`] → [`overlay`] + [`downloads`] → [`erofs`] + [`initrd`] → [`uki`] → [`boot_files`] → [`disk`] →
+//! [`output`]; [`sbom`] beside them.
 //!
 //! Each `step` function is pure: from a definition it makes a [`crate::engine::step::Step`], which is data that
 //! `--dry-run` prints and the engine runs.
 
+pub mod boot_files;
 pub mod disk;
 pub mod downloads;
 pub mod erofs;
@@ -15,5 +16,6 @@ pub mod output;
 pub mod overlay;
 pub mod packages;
 pub mod root;
+pub mod sbom;
 pub mod tools;
 pub mod uki;

@@ -8,6 +8,8 @@ use crate::definition::Definition;
 use crate::definition::board::Board;
 use crate::engine::Done;
 use crate::engine::progress::Progress;
+use crate::signing::minisign::Signer;
+use crate::signing::secure_boot::SecureBoot;
 use anyhow::Context;
 use edgepair_host_io::{atomic, digest};
 use serde::Serialize;
@@ -39,6 +41,9 @@ struct Manifest<'a> {
     partitions: serde_json::Value,
     packages: BTreeMap<String, String>,
     files: BTreeMap<String, FileEntry>,
+    /// SHA-256 of the certificate that loader and kernel image are signed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secure_boot_certificate: Option<&'a str>,
     /// SHA-256 over everything above, in this order.
     identity: String,
 }
@@ -53,10 +58,16 @@ struct FileEntry {
 pub struct Parts<'a> {
     /// Disk image and partition table.
     pub disk: &'a Done,
-    /// Kernel image.
-    pub uki: &'a Done,
+    /// Boot loader and kernel image, signed or not.
+    pub boot: &'a Done,
     /// Root and hash tree.
     pub erofs: &'a Done,
+    /// Bill of materials.
+    pub sbom: &'a Done,
+    /// What the boot files are signed with.
+    pub secure_boot: Option<&'a SecureBoot>,
+    /// What the manifest is signed with.
+    pub signer: Option<&'a Signer>,
 }
 
 /// `NAME_VERSION_ARCH`.
@@ -89,22 +100,28 @@ pub fn write(
 ) -> anyhow::Result<Written> {
     fs::create_dir_all(out).with_context(|| format!("cannot make the output folder {}", out.display()))?;
     let stem = stem(definition, board);
-    let names = [
-        format!("{stem}.img.zst"),
-        format!("{stem}.bmap"),
-        format!("{stem}.uki.efi"),
-        format!("{stem}.packages"),
-        "SHA256SUMS".to_owned(),
-        "manifest.json".to_owned(),
-    ];
+    // The manifest and its signature come last.
+    let mut names: Vec<String> = ["img.zst", "bmap", "uki.efi", "loader.efi", "packages", "cdx.json"]
+        .map(|suffix| format!("{stem}.{suffix}"))
+        .into();
+    let described = names.len();
+    names.push("SHA256SUMS".to_owned());
+    if parts.signer.is_some() {
+        names.push("manifest.json.minisig".to_owned());
+    }
+    names.push("manifest.json".to_owned());
     let files: Vec<PathBuf> = names.iter().map(|name| out.join(name)).collect();
     let stamp = out.join(format!(".{stem}.key"));
-    if fs::read_to_string(&stamp).is_ok_and(|text| text == parts.disk.key)
-        && files.iter().all(|file| file.exists())
-    {
+    let signer = parts.signer.map_or(String::new(), Signer::id);
+    let key = format!("{} {} {signer}", parts.disk.key, parts.sbom.key);
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == key) && files.iter().all(|file| file.exists()) {
         return Ok(Written { image: files[0].clone(), files, unchanged: true });
     }
     let _ = fs::remove_file(&stamp);
+    if parts.signer.is_none() {
+        // A signature of an earlier build would not be of this one.
+        let _ = fs::remove_file(out.join("manifest.json.minisig"));
+    }
     let running = progress.start(
         "output",
         &format!("Files in {}", out.display()),
@@ -115,10 +132,12 @@ pub fn write(
     let result = (|| -> anyhow::Result<()> {
         let map = compress(&disk, &staged[0])?;
         atomic::write(&staged[1], map.as_bytes(), 0o644)?;
-        fs::copy(parts.uki.dir.join("uki.efi"), &staged[2])?;
-        atomic::write(&staged[3], resolved.list().as_bytes(), 0o644)?;
+        copy(&parts.boot.dir.join("uki.efi"), &staged[2])?;
+        copy(&parts.boot.dir.join("loader.efi"), &staged[3])?;
+        atomic::write(&staged[4], resolved.list().as_bytes(), 0o644)?;
+        copy(&parts.sbom.dir.join("sbom.json"), &staged[5])?;
         let mut entries = BTreeMap::new();
-        for (name, path) in names.iter().zip(&staged).take(4) {
+        for (name, path) in names.iter().zip(&staged).take(described) {
             let entry = FileEntry { sha256: digest::of_file(path)?, size: fs::metadata(path)?.len() };
             entries.insert(name.clone(), entry);
         }
@@ -128,13 +147,23 @@ pub fn write(
         }
         let manifest = manifest(definition, board, resolved, parts, entries, fs::metadata(&disk)?.len())?;
         let _ = writeln!(sums, "{}  manifest.json", digest::of_bytes(&manifest));
-        atomic::write(&staged[4], sums.as_bytes(), 0o644)?;
-        atomic::write(&staged[5], manifest.as_bytes(), 0o644)?;
+        atomic::write(&staged[described], sums.as_bytes(), 0o644)?;
+        if let Some(signer) = parts.signer {
+            // The comment is signed too: a manifest of another image or version cannot be passed off as this one.
+            let comment = format!("file:manifest.json image:{stem} board:{}", board.name);
+            atomic::write(
+                &staged[described + 1],
+                signer.sign(manifest.as_bytes(), &comment)?.as_bytes(),
+                0o644,
+            )?;
+        }
+        let last = staged.last().context("no manifest is planned")?;
+        atomic::write(last, manifest.as_bytes(), 0o644)?;
         for (from, to) in staged.iter().zip(&files) {
             File::open(from)?.sync_all()?;
             atomic::publish(from, to)?;
         }
-        atomic::write(&stamp, parts.disk.key.as_bytes(), 0o644)?;
+        atomic::write(&stamp, key.as_bytes(), 0o644)?;
         Ok(())
     })();
     for file in &staged {
@@ -143,6 +172,13 @@ pub fn write(
     result.with_context(|| format!("cannot write the output to {}", out.display()))?;
     running.finish(&format!("{} files", files.len()));
     Ok(Written { image: files[0].clone(), files, unchanged: false })
+}
+
+/// Copies a file of the cache, readable by everybody whatever the umask.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::copy(from, to)?;
+    fs::set_permissions(to, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    Ok(())
 }
 
 fn manifest(
@@ -167,6 +203,10 @@ fn manifest(
         partitions: partition_table(&partitions)?,
         packages: super::root::versions(resolved),
         files,
+        secure_boot_certificate: match parts.secure_boot {
+            Some(SecureBoot::Keys { digest, .. }) => Some(digest),
+            _ => None,
+        },
         identity: String::new(),
     };
     manifest.identity = digest::of_bytes(serde_json::to_string(&manifest)?);

@@ -27,7 +27,10 @@ enum Entry {
 /// # Errors
 /// When an overlay cannot be read.
 pub fn step(definition: &Definition, board: &Board) -> anyhow::Result<Step> {
-    let mut inputs = vec![Input::Output { step: "node-init", file: "node-init" }];
+    let mut inputs = vec![
+        Input::Output { step: "node-init", file: "node-init" },
+        Input::Output { step: "node-init", file: "copyright" },
+    ];
     let mut names = Vec::new();
     for (index, overlay) in definition.overlays.iter().enumerate() {
         let name = format!("overlay-{index}");
@@ -54,7 +57,9 @@ pub fn step(definition: &Definition, board: &Board) -> anyhow::Result<Step> {
         inputs,
         files,
         actions: vec![Action::native(
-            format!("writes overlay.tar: folders, node-init, unit links; owner root, time {epoch} (2)"),
+            format!(
+                "writes overlay.tar: folders, node-init, licence texts, unit links; owner root, time {epoch} (3)"
+            ),
             move |dir| write_tar(dir, &names, epoch),
         )],
         outputs: vec!["overlay.tar"],
@@ -85,6 +90,9 @@ fn unit_list(definition: &Definition) -> String {
     text
 }
 
+/// Where Debian has licence texts, and where people look for them.
+const COPYRIGHT: &str = "usr/share/doc/node-init/copyright";
+
 fn write_tar(dir: &StepDir, overlays: &[String], epoch: u64) -> anyhow::Result<()> {
     let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
     for name in overlays {
@@ -92,6 +100,8 @@ fn write_tar(dir: &StepDir, overlays: &[String], epoch: u64) -> anyhow::Result<(
     }
     let node_init = dir.input("node-init")?.to_owned();
     entries.insert(relative(path::NODE_INIT), Entry::File { from: node_init, executable: true });
+    let copyright = dir.input("copyright")?.to_owned();
+    entries.insert(COPYRIGHT.to_owned(), Entry::File { from: copyright, executable: false });
     entries.insert(relative(path::IMAGE_INFO), Entry::Text(fs::read_to_string(dir.file("image"))?));
     entries.insert(
         format!("{}/units", relative(path::LIB)),
@@ -257,7 +267,10 @@ mod tests {
         ] {
             edgepair_host_io::atomic::write(&dir.path().join(name), text.as_bytes(), 0o644).expect("write");
         }
+        let copyright = dir.path().join("copyright");
+        edgepair_host_io::atomic::write(&copyright, b"texts", 0o644).expect("write");
         let inputs = BTreeMap::from([
+            ("copyright".to_owned(), copyright),
             ("overlay-0".to_owned(), dir.path().join("overlay")),
             ("node-init".to_owned(), node_init),
         ]);

@@ -45,7 +45,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
 }
 
 /// First byte of a GPT partition by name (UEFI specification 2.10, section 5.3).
-fn partition_start(file: &File, label: &str) -> anyhow::Result<u64> {
+pub fn partition_start(file: &File, label: &str) -> anyhow::Result<u64> {
     for index in 0..128 {
         let mut entry = [0_u8; 128];
         file.read_exact_at(&mut entry, 1024 + index * 128)?;

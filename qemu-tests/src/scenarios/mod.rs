@@ -9,6 +9,7 @@ mod pair_ports;
 mod pair_power_cuts;
 mod pair_reboots;
 mod pair_refusals;
+mod secure_boot;
 mod seed_one_node;
 mod seed_refused;
 pub mod soak;
@@ -34,6 +35,8 @@ pub struct Context<'a> {
     pub shared: &'a Shared,
     /// How guests run.
     pub accel: Accel,
+    /// The keys that the image's boot files are signed with, when they are.
+    pub secure_boot: Option<&'a Path>,
 }
 
 impl Context<'_> {
@@ -68,3 +71,6 @@ pub const ALL: &[Scenario] = &[
     pair_refusals::SCENARIO,
     pair_power_cuts::SCENARIO,
 ];
+
+/// Scenarios that need an image of another kind than the default one; they run only when they are named.
+pub const BY_NAME: &[Scenario] = &[secure_boot::SCENARIO];

@@ -1,7 +1,7 @@
 //! The witness's unit file under the real systemd: sealed, started, killed, its database put back.
 
 use super::{Context, Scenario};
-use crate::harness::vm::{Config, Life, Vm};
+use crate::harness::vm::{Begin, Config, Vm};
 use anyhow::ensure;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,16 +21,12 @@ const DISK_B: &str = "000102030405060708090a0b0c0d0e0b";
 
 fn run(context: &Context<'_>) -> anyhow::Result<()> {
     let config = Config {
-        name: "witness".into(),
-        disk: context.image.disk.clone(),
-        disk_size: 6 << 30,
-        memory: 1024,
         networks: vec!["user,restrict=on".into()],
-        extra: Vec::new(),
+        ..Config::plain("witness", &context.image.disk, 6 << 30)
     };
     let dir = context.dir.join("vm");
     Vm::prepare(context.image, &config, &dir)?;
-    let mut vm = Vm::start(context.image, &config, &dir, context.accel, Life::WithThread)?;
+    let mut vm = Vm::start(context.image, &config, &dir, context.accel, Begin::Running)?;
     super::boot::wait_until_ready(context, &mut vm)?;
 
     // A node's root is sealed and has the program elsewhere; nothing else of the unit is changed.

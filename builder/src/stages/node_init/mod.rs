@@ -3,6 +3,10 @@
 //! The host's cargo downloads the crates (it has the network and the user's settings); the tree's cargo compiles
 //! them offline. The crate folder is always mounted at the same place, so that paths in the binary are the same.
 
+mod parts;
+
+pub use parts::Crate;
+
 use super::tools::host_architecture;
 use crate::definition::Definition;
 use crate::definition::board::Board;
@@ -85,6 +89,11 @@ pub fn step(definition: &Definition, board: &Board, cache: &Cache, workspace: &P
     // cargo wants every member of the workspace to exist; those that are not part of a node are left out.
     let prepare = "mkdir -p src && cp -r /in/libs /in/node-init src/ && cp /in/Cargo.lock src/ && \
                    sed -e 's/^members = .*/members = [\"node-init\", \"libs\\/*\"]/' -e '/^default-members/d' /in/Cargo.toml > src/Cargo.toml";
+    let metadata = format!(
+        "exec cargo metadata --offline --format-version 1 --filter-platform {} --manifest-path /build/src/Cargo.toml",
+        architecture.rust_target
+    );
+    let (crates_in, lock) = (registry.clone(), workspace.join("Cargo.lock"));
     let mut build = Action::run([
         "cargo",
         "build",
@@ -123,8 +132,13 @@ pub fn step(definition: &Definition, board: &Board, cache: &Cache, workspace: &P
                 &format!("/cargo/target/{}/node/node-init", architecture.rust_target),
                 "node-init",
             ]),
+            Action::run(["sh", "-c", &metadata]).env("CARGO_HOME", "/cargo/home").stdout("metadata.json"),
+            Action::native(
+                "lists the crates that node-init is made of, and their licence texts (1)",
+                move |dir| parts::write(dir, &crates_in, &lock),
+            ),
         ],
-        outputs: vec!["node-init"],
+        outputs: vec!["node-init", "crates.json", "copyright"],
         network: false,
         mounts: vec![
             Mount { source: registry, target: "/cargo/home/registry".into(), writable: true },

@@ -1,0 +1,251 @@
+//! `cargo xtask bench build [--rounds 2] [--image images/x86-64.toml]`
+//!
+//! Beside mkosi of the image's own suite, in turn: the same suite, package list, erofs with verity, and UKI. Present
+//! beforehand on both sides: tools tree, node-init, downloaded packages. Measured: everything else from nothing, again
+//! after one changed overlay file, and (ours only) again with nothing changed.
+//!
+//! `drbd-utils` is left out of both: mkosi's way of unpacking cannot install it. Needs root, for mkosi.
+
+use super::{Load, line, seconds};
+use crate::repro::default_cache;
+use crate::run::{command, phase, root};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Packages of the tree that mkosi runs in.
+const MKOSI: &str = "mkosi,ca-certificates,bubblewrap,uidmap,systemd,systemd-boot,util-linux";
+
+/// What both sides leave out.
+const LEFT_OUT: &str = "drbd-utils";
+
+/// Runs the benchmark.
+pub fn run(words: &[String]) -> Result<(), String> {
+    let (mut rounds, mut image) = (2_u32, "images/x86-64.toml".to_owned());
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or(format!("{word} needs a value"))?;
+        match word.as_str() {
+            "--rounds" => rounds = value.parse().map_err(|_| "--rounds takes a number")?,
+            "--image" => image.clone_from(value),
+            other => return Err(format!("unknown option {other}; there is --rounds, --image")),
+        }
+    }
+    phase("compile", &["cargo", "build", "--release", "--quiet", "--package", "edgepair"])?;
+    let bench = Bench::prepare(&image)?;
+    // Not measured: fills both sides' caches, and says early whether both work.
+    bench.ours("warm-up")?;
+    bench.mkosi("warm-up", true)?;
+    let mut all = Vec::new();
+    for round in 1..=rounds {
+        for (what, tool, took) in bench.round(round)? {
+            let load = Load::now();
+            println!(
+                "{}",
+                line(&[
+                    ("bench", "\"build\"".into()),
+                    ("what", format!("\"{what}\"")),
+                    ("tool", format!("\"{tool}\"")),
+                    ("round", round.to_string()),
+                    ("seconds", format!("{took:.2}")),
+                    ("load", load.0),
+                ])
+            );
+            all.push((what, tool, took));
+        }
+    }
+    bench.sizes()?;
+    let best = |what: &str, tool: &str| {
+        all.iter()
+            .filter(|(w, t, _)| *w == what && *t == tool)
+            .map(|(.., took)| *took)
+            .fold(f32::INFINITY, f32::min)
+    };
+    for (what, goal) in [("clean", 0.6), ("rebuild", 0.3)] {
+        let ratio = best(what, "edgepair") / best(what, "mkosi");
+        println!(
+            "{}",
+            line(&[
+                ("bench", "\"build\"".into()),
+                ("what", format!("\"{what}\"")),
+                ("ratio_of_best", format!("{ratio:.2}")),
+                ("goal", goal.to_string()),
+            ])
+        );
+    }
+    println!(
+        "{}",
+        line(&[
+            ("bench", "\"build\"".into()),
+            ("what", "\"unchanged\"".into()),
+            ("seconds", format!("{:.2}", best("unchanged", "edgepair"))),
+            ("goal", "1".into()),
+        ])
+    );
+    Ok(())
+}
+
+struct Bench {
+    dir: PathBuf,
+}
+
+type Measured = (&'static str, &'static str, f32);
+
+impl Bench {
+    /// Copies definition and overlays, makes a cache of our own from the daily one, mkosi's tree and its configuration.
+    fn prepare(image: &str) -> Result<Self, String> {
+        let dir = root().join("target/bench");
+        let this = Self { dir };
+        let script = r#"set -eu
+dir=$1 image=$2 left_out=$3 cache=$4 mkosi=$5
+rm -rf "$dir/source" "$dir/cache" "$dir/out" "$dir/mkosi"
+mkdir -p "$dir/source" "$dir/cache"
+git ls-files -z --cached --others --exclude-standard | tar -c --null --files-from=- | tar -x -C "$dir/source"
+# Definitions join their lists, so what is left out is taken out of the text.
+sed -i "s/\"$left_out\", *//" "$dir"/source/images/*.toml
+rm -f "$dir"/source/images/*.lock
+cp -al "$cache/tools" "$cache/apt" "$dir/cache/"
+if [ ! -x "$dir/mkosi-tree/usr/bin/mkosi" ]; then
+  rm -rf "$dir/mkosi-tree"; mkdir "$dir/mkosi-tree"
+  sources=$(cat "$cache"/apt/*/etc/sources.list | sort -u)
+  mmdebstrap --variant=minbase --format=tar --include="$mkosi" --aptopt='APT::Install-Recommends "false"' \
+    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg trixie - "$sources" | tar -x -C "$dir/mkosi-tree" --exclude='./dev/*'
+fi
+mkdir -p "$dir/mkosi/mkosi.repart" "$dir/mkosi/mkosi.sandbox/etc/apt/sources.list.d" "$dir/mkosi/mkosi.pkgcache" "$dir/mkosi/mkosi.cache" "$dir/mkosi/work"
+cp -r "$dir/source/overlays/base" "$dir/mkosi/mkosi.extra"
+cd "$dir/source"
+"$dir/../release/edgepair" build "$image" --dry-run > "$dir/plan"
+"#;
+        let cache = default_cache()?;
+        let edgepair = root().join("target/release/edgepair");
+        if !edgepair.is_file() {
+            return Err("edgepair was not compiled".into());
+        }
+        shell(script, &[&text(&this.dir), image, LEFT_OUT, &text(&cache), MKOSI])?;
+        let plan = fs::read_to_string(this.dir.join("plan")).map_err(|error| format!("plan: {error}"))?;
+        this.configure_mkosi(&plan)?;
+        // Ours runs with a lock file, as mkosi runs with its packages downloaded.
+        this.edgepair(&["lock", "images/x86-64.toml"])?;
+        Ok(this)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "files of a benchmark, written anew every time")]
+    fn configure_mkosi(&self, plan: &str) -> Result<(), String> {
+        let field = |name: &str| {
+            plan.lines()
+                .find_map(|row| row.strip_prefix(name))
+                .map(|rest| rest.trim().to_owned())
+                .ok_or(format!("the plan has no line `{name}`"))
+        };
+        let packages = field("packages ")?;
+        let arguments = field("kernel ")?;
+        let packages: String = packages.split(' ').map(|name| format!("    {name}\n")).collect();
+        let conf = format!(
+            "[Distribution]\nDistribution=debian\nRelease=trixie\nRepositories=non-free-firmware\n\n\
+             [Output]\nFormat=disk\nImageId=bench\nImageVersion=1\nOutputDirectory=out\nSplitArtifacts=\n\n\
+             [Content]\nBootable=yes\nBootloader=systemd-boot\nUnifiedKernelImages=yes\nWithDocs=no\nSourceDateEpoch=1767225600\n\
+             KernelCommandLine={arguments}\nPackages=\n{packages}\n\
+             [Build]\nPackageCacheDirectory=mkosi.pkgcache\nCacheDirectory=mkosi.cache\nWorkspaceDirectory=work\nIncremental=yes\n"
+        );
+        let sources = "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: trixie trixie-updates\nComponents: main non-free-firmware\n\
+                       Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n";
+        let repart = [
+            (
+                "00-esp",
+                "[Partition]\nType=esp\nFormat=vfat\nCopyFiles=/boot:/\nCopyFiles=/efi:/\nSizeMinBytes=512M\nSizeMaxBytes=512M\n",
+            ),
+            (
+                "10-root",
+                "[Partition]\nType=root\nFormat=erofs\nCompression=zstd\nCompressionLevel=5\nCopyFiles=/\nVerity=data\nVerityMatchKey=root\nMinimize=best\n",
+            ),
+            (
+                "11-root-verity",
+                "[Partition]\nType=root-verity\nVerity=hash\nVerityMatchKey=root\nMinimize=best\n",
+            ),
+        ];
+        let mkosi = self.dir.join("mkosi");
+        let write = |name: &str, content: &str| {
+            fs::write(mkosi.join(name), content).map_err(|error| format!("{name}: {error}"))
+        };
+        write("mkosi.conf", &conf)?;
+        write("mkosi.sandbox/etc/apt/sources.list.d/mkosi.sources", sources)?;
+        for (name, content) in repart {
+            write(&format!("mkosi.repart/{name}.conf"), content)?;
+        }
+        Ok(())
+    }
+
+    fn edgepair(&self, words: &[&str]) -> Result<f32, String> {
+        let script =
+            "cd \"$1/source\" && EDGEPAIR_SOURCE=$PWD EDGEPAIR_CACHE=$1/cache exec \"$2\" \"${@:3}\"";
+        let mut argv = vec!["bash", "-c", script, "edgepair"];
+        let (dir, program) = (text(&self.dir), text(&root().join("target/release/edgepair")));
+        argv.extend([dir.as_str(), program.as_str()]);
+        argv.extend(words);
+        timed("edgepair", &argv)
+    }
+
+    fn ours(&self, what: &str) -> Result<f32, String> {
+        println!("== edgepair, {what}");
+        self.edgepair(&["build", "images/x86-64.toml", "--locked", "--out", "../out"])
+    }
+
+    /// mkosi in its tree, which becomes the root of a mount namespace of its own: it makes namespaces itself, and the
+    /// kernel refuses those to a process in a mere chroot (user_namespaces(7)).
+    fn mkosi(&self, what: &str, again: bool) -> Result<f32, String> {
+        println!("== mkosi, {what}");
+        let script = r#"set -eu
+tree=$1/mkosi-tree
+mkdir -p "$tree/work" "$tree/old"
+mount --make-rprivate /
+mount --rbind "$tree" "$tree"
+mount --rbind /proc "$tree/proc"; mount --rbind /sys "$tree/sys"; mount --rbind /dev "$tree/dev"
+mount --bind "$1/mkosi" "$tree/work"
+if [ -e /etc/resolv.conf ]; then : >> "$tree/etc/resolv.conf"; mount --bind /etc/resolv.conf "$tree/etc/resolv.conf"; fi
+cd "$tree"; pivot_root . old; umount -l /old
+cd /work
+# -f makes the image anew from the cached tree, -ff that tree as well.
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 mkosi "$2" build
+"#;
+        let dir = text(&self.dir);
+        let force = if again { "-ff" } else { "-f" };
+        timed("mkosi", &["unshare", "--mount", "--", "sh", "-c", script, "mkosi", &dir, force])
+    }
+
+    fn round(&self, round: u32) -> Result<Vec<Measured>, String> {
+        let dir = text(&self.dir);
+        // From nothing: only node-init's own results stay.
+        let forget = r#"cd "$1/cache/steps" && find . -mindepth 1 -maxdepth 1 ! -name node-init -exec rm -rf {} + ; rm -rf "$1/out""#;
+        let touch = r##"for file in "$1/source/overlays/base/etc/nftables.conf" "$1/mkosi/mkosi.extra/etc/nftables.conf"; do echo "# round $2" >> "$file"; done"##;
+        let mut all = Vec::new();
+        shell(forget, &[&dir])?;
+        all.push(("clean", "edgepair", self.ours("clean")?));
+        all.push(("clean", "mkosi", self.mkosi("clean", true)?));
+        shell(touch, &[&dir, &round.to_string()])?;
+        all.push(("rebuild", "edgepair", self.ours("one overlay file changed")?));
+        all.push(("rebuild", "mkosi", self.mkosi("one overlay file changed", false)?));
+        all.push(("unchanged", "edgepair", self.ours("nothing changed")?));
+        Ok(all)
+    }
+
+    /// What came out of both, so that nobody compares a small image with a large one.
+    fn sizes(&self) -> Result<(), String> {
+        let script = r#"cd "$1"; for file in out/*.img.zst out/*.uki.efi mkosi/out/*.raw mkosi/out/*.efi; do [ -e "$file" ] && du -h --apparent-size "$file" && du -h "$file"; done; true"#;
+        shell(script, &[&text(&self.dir)])
+    }
+}
+
+fn timed(name: &str, argv: &[&str]) -> Result<f32, String> {
+    let started = seconds();
+    let status = command(argv).status().map_err(|error| format!("{name}: {error}"))?;
+    if status.success() { Ok(seconds() - started) } else { Err(format!("{name} failed")) }
+}
+
+fn shell(script: &str, words: &[&str]) -> Result<(), String> {
+    let argv = [&["sh", "-c", script, "bench"], words].concat();
+    let status = command(&argv).status().map_err(|error| format!("sh: {error}"))?;
+    if status.success() { Ok(()) } else { Err("a step of the benchmark's preparation failed".into()) }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
