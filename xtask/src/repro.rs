@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test lays out two small folders")]
+    #[expect(clippy::disallowed_methods, reason = "a test lays out two small folders")]
     fn a_difference_of_one_byte_or_one_file_is_found() {
         let dir = std::env::temp_dir().join(format!("xtask-repro-{}", std::process::id()));
         let (one, two) = (dir.join("one"), dir.join("two"));
