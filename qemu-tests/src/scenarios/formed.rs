@@ -128,11 +128,7 @@ impl Context<'_> {
         self.taken_back(true, run)
     }
 
-    fn taken_back(
-        &self,
-        copy: bool,
-        run: impl FnOnce(&mut Lab) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    fn taken_back(&self, copy: bool, run: impl FnOnce(&mut Lab) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let kept = self.shared.formed.borrow().clone().context("the shared pair")?;
         let site = Site::read(&kept.spec.dir.join("seed"))?;
         let spec = if copy { kept.spec.copy(&self.dir.join("pair"))? } else { kept.spec };

@@ -96,7 +96,9 @@ fn points(context: &Context<'_>) -> anyhow::Result<Vec<Cut>> {
     let journals = context.forming_journals()?;
     let cuts: Vec<Cut> = Side::BOTH
         .into_iter()
-        .flat_map(|side| steps(&journals[side as usize]).into_iter().map(move |line| Cut::Step { side, line }))
+        .flat_map(|side| {
+            steps(&journals[side as usize]).into_iter().map(move |line| Cut::Step { side, line })
+        })
         .collect();
     for side in Side::BOTH {
         let count = cuts.iter().filter(|cut| cut.side() == side).count();
