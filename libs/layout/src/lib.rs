@@ -87,9 +87,6 @@ pub mod path {
     pub const CARDS: &str = "/var/lib/edgepair/cards.json";
     /// Identity of this node's replica (JSON): minted with the DRBD metadata, bound to the hardware.
     pub const DISK_ID: &str = "/var/lib/edgepair/disk-id.json";
-    /// Written by the agent once this node is part of a formed pair; from then on what both nodes must change together
-    /// is no longer one node's to change.
-    pub const FORMED: &str = "/var/lib/edgepair/formed.json";
     /// What the agent remembers of its pair (JSON): record, policy, first forming.
     pub const PAIR_MEMORY: &str = "/var/lib/edgepair/pair.json";
     /// Control socket of the agent, for root.

@@ -67,20 +67,35 @@ impl Memory {
     /// # Errors
     /// [`MemoryError`].
     pub fn load(place: &Place, pair: &str, policy: Policy) -> Result<Self, MemoryError> {
-        let Some(mut memory) = place.read::<Self>(path::PAIR_MEMORY)? else {
+        let Some(memory) = place.read::<Self>(path::PAIR_MEMORY)? else {
             return Ok(Self::new(pair, policy));
         };
         if memory.schema != SCHEMA {
             return Err(MemoryError::Schema { found: memory.schema });
         }
+        // Until then nothing binds it, and its seed may still be corrected, the pair's name included.
+        if !memory.joined() {
+            return Ok(Self::new(pair, policy));
+        }
         if memory.pair != pair {
             return Err(MemoryError::OtherPair { found: memory.pair, wanted: pair.to_owned() });
         }
-        let joined = memory.formation.formation > Formation::None || memory.durable.record.is_some();
-        if !joined {
-            memory.durable = Durable::new(policy);
-        }
         Ok(memory)
+    }
+
+    /// Whether this box was ever in a pair: what is remembered then binds it.
+    fn joined(&self) -> bool {
+        self.formation.formation > Formation::None
+            || self.durable.record.is_some()
+            || self.durable.enrolled.is_some()
+    }
+
+    /// Whether what is kept here says that this box is a member of a pair, whichever it is.
+    ///
+    /// # Errors
+    /// When the file is damaged: then it may well be.
+    pub fn is_member(place: &Place) -> Result<bool, KeptError> {
+        Ok(place.read::<Self>(path::PAIR_MEMORY)?.is_some_and(|memory| memory.joined()))
     }
 
     /// Keeps it; durable when this returns.
@@ -108,11 +123,14 @@ mod tests {
         assert_eq!(memory, Memory::new("p", policy));
         memory.store(&place).unwrap();
         assert_eq!(Memory::load(&place, "p", manual).unwrap().durable.policy, manual, "in no pair yet");
+        assert_eq!(Memory::load(&place, "q", policy).unwrap().pair, "q", "its seed was corrected");
+        assert!(!Memory::is_member(&place).unwrap());
         let holder = Holder::Solo { side: Side::A, disk: DiskId([1; 16]) };
         let record = Record { lineage: Lineage([2; 16]), epoch: Epoch(7), holder };
         memory.durable = Durable { record: Some(record), enrolled: Some(DiskId([1; 16])), ..memory.durable };
         memory.last_active = Some(Side::B);
         memory.store(&place).unwrap();
+        assert!(Memory::is_member(&place).unwrap());
         assert_eq!(Memory::load(&place, "p", manual).unwrap(), memory, "the pair's policy, not the seed's");
         assert!(matches!(Memory::load(&place, "q", policy), Err(MemoryError::OtherPair { .. })));
         let path = place.path(path::PAIR_MEMORY);

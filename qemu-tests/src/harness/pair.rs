@@ -170,7 +170,7 @@ impl Spec {
             "-device",
             "virtio-blk-pci,drive=disk1,bootindex=9,serial=edgepair-disk1",
         ];
-        Ok(Extra { arguments: arguments.map(str::to_owned).into(), mounts: vec![below] })
+        Ok(Extra { arguments: arguments.map(str::to_owned).into(), mounts: vec![below], mac: None })
     }
 
     fn lan(&self) -> PathBuf {
@@ -194,7 +194,10 @@ impl Spec {
         let netdev = self.ports()[Place::Node(side).port()].netdev("/in/lan");
         let lan = Mount { source: self.lan(), target: "/in/lan".into(), writable: true };
         Config {
-            networks: vec![Card { netdev, mac: Some(side.mac().to_owned()) }],
+            networks: vec![Card {
+                netdev,
+                mac: Some(more.mac.clone().unwrap_or_else(|| side.mac().to_owned())),
+            }],
             watchdog: true,
             write_log: self.write_log,
             mounts: [vec![lan], more.mounts.clone()].concat(),
@@ -214,6 +217,8 @@ pub struct Extra {
     pub arguments: Vec<String>,
     /// Files of this computer that they name.
     pub mounts: Vec<Mount>,
+    /// Another network card than the one in the seed.
+    pub mac: Option<String>,
 }
 
 /// The pair.
@@ -404,6 +409,12 @@ impl Pair {
     pub fn status(&mut self, side: Side) -> anyhow::Result<Status> {
         let deadline = self.spec.seconds(5);
         status(&mut self.node(side)?.guest, deadline)
+    }
+
+    /// What a node has written to its journal since its disk was made, over all boots.
+    pub fn journal(&self, side: Side) -> String {
+        let bytes = fs::read(self.spec.node(side).join("journal.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The node that holds storage, datastore and virtual IP, if one says so.

@@ -24,6 +24,8 @@ struct Kept {
     active: Side,
     /// From power-on to a pair that works.
     took: Duration,
+    /// What both nodes said while it formed.
+    journals: [String; 2],
 }
 
 /// A pair under test.
@@ -79,18 +81,23 @@ impl Context<'_> {
             let begun = now();
             lab.pair.save(FORMED)?;
             println!("  saved in {:.1} s", begun.elapsed().as_secs_f32());
-            *self.shared.formed.borrow_mut() = Some(Kept { spec: lab.pair.spec.clone(), active, took });
+            *self.shared.formed.borrow_mut() = Some(Kept {
+                spec: lab.pair.spec.clone(),
+                active,
+                took,
+                journals: Side::BOTH.map(|side| lab.pair.journal(side)),
+            });
             Ok(())
         })
     }
 
-    /// What the shared pair is made of; its logs say how it was formed.
+    /// What both nodes said in their journals while the shared pair formed.
     ///
     /// # Errors
     /// When it does not form.
-    pub fn formed(&self) -> anyhow::Result<Spec> {
+    pub fn forming_journals(&self) -> anyhow::Result<[String; 2]> {
         self.form()?;
-        Ok(self.shared.formed.borrow().clone().context("the shared pair")?.spec)
+        Ok(self.shared.formed.borrow().clone().context("the shared pair")?.journals)
     }
 
     /// How long the shared pair took to form.
@@ -102,25 +109,40 @@ impl Context<'_> {
         Ok(self.shared.formed.borrow().clone().context("the shared pair")?.took)
     }
 
-    /// Gives the scenario a copy of the formed pair, running; what both nodes say is kept when it fails.
+    /// Takes the shared pair back to the moment when it was formed, and gives it to the scenario; what both nodes say is
+    /// kept when it fails.
     ///
     /// # Errors
     /// The scenario's.
     pub fn with_pair(&self, run: impl FnOnce(&mut Lab) -> anyhow::Result<()>) -> anyhow::Result<()> {
         self.form()?;
+        self.taken_back(false, run)
+    }
+
+    /// The same with a copy of the pair, for a scenario that writes new disks.
+    ///
+    /// # Errors
+    /// The scenario's.
+    pub fn with_copy(&self, run: impl FnOnce(&mut Lab) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.form()?;
+        self.taken_back(true, run)
+    }
+
+    fn taken_back(&self, copy: bool, run: impl FnOnce(&mut Lab) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let kept = self.shared.formed.borrow().clone().context("the shared pair")?;
-        let begun = now();
-        let spec = kept.spec.copy(&self.dir.join("pair"))?;
         let site = Site::read(&kept.spec.dir.join("seed"))?;
+        let spec = if copy { kept.spec.copy(&self.dir.join("pair"))? } else { kept.spec };
+        let begun = now();
         let mut pair = Pair::open(&spec)?;
         pair.load(FORMED)?;
+        println!("  taken back to the formed pair in {:.1} s", begun.elapsed().as_secs_f32());
         let reach = self.reach(&spec, &site);
         let mut lab = Lab { pair, site, reach, active: kept.active };
         lab.look(|lab| {
             // Being taken back is no fault: the pair must be whole before anything is done to it.
             lab.pair.wait_formed(self.seconds(30), &mut |_| {}).context("the saved pair")?;
             lab.reach.wait(self.seconds(20))?;
-            println!("  the saved pair runs after {:.1} s", begun.elapsed().as_secs_f32());
+            println!("  it is whole and takes writes after {:.1} s", begun.elapsed().as_secs_f32());
             run(lab)
         })
     }

@@ -9,6 +9,8 @@ mod pair_ports;
 mod pair_power_cuts;
 mod pair_reboots;
 mod pair_refusals;
+mod seed_one_node;
+mod seed_refused;
 pub mod soak;
 mod written_copies;
 
@@ -56,6 +58,8 @@ pub const ALL: &[Scenario] = &[
     written_copies::SCENARIO,
     boot::SCENARIO,
     corrupt_root::SCENARIO,
+    seed_one_node::SCENARIO,
+    seed_refused::SCENARIO,
     pair_forms::SCENARIO,
     pair_ports::SCENARIO,
     pair_reboots::SCENARIO,

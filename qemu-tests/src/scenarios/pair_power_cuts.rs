@@ -8,7 +8,6 @@ use super::formed::{Lab, now};
 use super::soak::Soak;
 use super::{Context, Scenario};
 use crate::harness::Deadline;
-use crate::harness::pair::Spec;
 use crate::harness::site::Side;
 use anyhow::{Context as _, bail, ensure};
 use edgepair_layout::path::NODE_INIT;
@@ -92,17 +91,14 @@ fn steps(journal: &str) -> Vec<String> {
     all
 }
 
-fn journal(spec: &Spec, side: Side) -> String {
-    let bytes = std::fs::read(spec.node(side).join("journal.log")).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// All points of the first provisioning, of both nodes.
 fn points(context: &Context<'_>) -> anyhow::Result<Vec<Cut>> {
-    let spec = context.formed()?;
+    let journals = context.forming_journals()?;
     let cuts: Vec<Cut> = Side::BOTH
         .into_iter()
-        .flat_map(|side| steps(&journal(&spec, side)).into_iter().map(move |line| Cut::Step { side, line }))
+        .flat_map(|side| {
+            steps(&journals[side as usize]).into_iter().map(move |line| Cut::Step { side, line })
+        })
         .collect();
     for side in Side::BOTH {
         let count = cuts.iter().filter(|cut| cut.side() == side).count();
@@ -203,7 +199,7 @@ fn form_with(context: &Context<'_>, dir: &Path, cuts: &[Cut]) -> anyhow::Result<
 
 fn is_due(lab: &Lab, cut: &Cut, since: Duration, forming: Duration) -> bool {
     match cut {
-        Cut::Step { side, line } => steps(&journal(&lab.pair.spec, *side)).contains(line),
+        Cut::Step { side, line } => steps(&lab.pair.journal(*side)).contains(line),
         Cut::Instant { thousandth, .. } => since >= forming * *thousandth / 1000,
     }
 }
@@ -215,7 +211,7 @@ fn made_once(lab: &Lab) -> anyhow::Result<()> {
         let mut own: BTreeMap<String, usize> = BTreeMap::new();
         for id in ["backing-file", "metadata", "skip-sync", "file-system", "cluster"] {
             let done = format!("]: step {id} done");
-            let count = journal(&lab.pair.spec, side).lines().filter(|line| line.ends_with(&done)).count();
+            let count = lab.pair.journal(side).lines().filter(|line| line.ends_with(&done)).count();
             *own.entry(id.to_owned()).or_default() += count;
             *both.entry(id.to_owned()).or_default() += count;
         }

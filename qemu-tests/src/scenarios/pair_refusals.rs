@@ -4,7 +4,7 @@ use super::formed::{Lab, now};
 use super::{Context, Scenario};
 use crate::harness::Deadline;
 use crate::harness::pair::{Extra, Pair};
-use crate::harness::site::{Side, Site};
+use crate::harness::site::Side;
 use crate::harness::writer::{Verdict, Writer};
 use anyhow::{Context as _, bail, ensure};
 use edgepair_host_io::digest;
@@ -18,7 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn run(context: &Context<'_>) -> anyhow::Result<()> {
-    context.with_pair(|lab| {
+    context.with_copy(|lab| {
         let active = lab.active;
         let standby = active.other();
         let writer = Writer::start(&lab.reach, 1, &lab.folder(Side::A).join("acknowledged.log"))?;
@@ -39,13 +39,6 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         println!("  writer over all of it: {} acknowledged, 0 lost, 0 twice", verdict.acknowledged);
         Ok(())
     })
-}
-
-/// A new box in place of a node, flashed with this seed.
-fn new_box(lab: &mut Lab, side: Side, site: &Site) -> anyhow::Result<()> {
-    lab.pair.kill(side);
-    Pair::flash(&lab.pair.spec, side, site)?;
-    lab.pair.start(side)
 }
 
 /// Whatever is beside it, the node that was active is, and stores what is written.
@@ -86,7 +79,9 @@ fn wrong_secret(context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Res
     let mut random = [0_u8; 32];
     getrandom::fill(&mut random).map_err(|why| anyhow::anyhow!("no random numbers: {why}"))?;
     let foreign = lab.site.with_secret(secret_from_random(&random))?;
-    new_box(lab, side, &foreign)?;
+    lab.pair.kill(side);
+    Pair::flash(&lab.pair.spec, side, &foreign)?;
+    lab.pair.start(side)?;
     let line = hears(lab, side, &["secret"], context.seconds(90)).context("a box with another secret")?;
     let status = lab.pair.status(side)?;
     ensure!(!status.peer.reachable && !status.formed(), "a box with another secret was taken in: {status:?}");
@@ -96,25 +91,30 @@ fn wrong_secret(context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Res
     Ok(())
 }
 
+/// A box whose card says that it is the other node: first in the wrong box, then in one that no seed knows.
 fn both_claim(context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Result<()> {
-    // The card of node a in node b's box: its file says a, its hardware is b's.
-    lab.pair.kill(side);
-    let site = lab.site.with_text(lab.site.text.clone())?;
-    Pair::flash(&lab.pair.spec, side, &site)?;
-    let mut payload = site.payload();
-    payload.file(NODE_FILE, format!("{}\n", side.other()).as_bytes());
-    edgepair_seed_place::put(&lab.pair.spec.flashed(side), &payload)?;
-    lab.pair.start(side)?;
-    let line = hears(lab, side, &["mac", side.mac()], context.seconds(90))
-        .context("a box that claims to be the other one")?;
-    println!("  box {side} that claims to be {}: {line}", side.other());
+    for (mac, words) in [(None, "wrong box"), (Some("52:54:00:00:00:77"), "as well")] {
+        lab.pair.kill(side);
+        Pair::flash(&lab.pair.spec, side, &lab.site)?;
+        let mut payload = lab.site.payload();
+        payload.file(NODE_FILE, format!("{}\n", side.other()).as_bytes());
+        edgepair_seed_place::put(&lab.pair.spec.flashed(side), &payload)?;
+        lab.pair.extra[side as usize].mac = mac.map(str::to_owned);
+        lab.pair.start(side)?;
+        let line = hears(lab, side, &[words], context.seconds(90)).with_context(|| {
+            format!("a box with the address {mac:?} that claims to be node {}", side.other())
+        })?;
+        println!("  box {side} whose card says {}: {line}", side.other());
+    }
+    lab.pair.extra[side as usize] = Extra::default();
     Ok(())
 }
 
 fn replaced_box(context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Result<()> {
     let begun = now();
-    let site = lab.site.with_text(lab.site.text.clone())?;
-    new_box(lab, side, &site)?;
+    lab.pair.kill(side);
+    Pair::flash(&lab.pair.spec, side, &lab.site)?;
+    lab.pair.start(side)?;
     let active =
         lab.pair.wait_formed(context.seconds(200), &mut |_| {}).context("a new box in place of a node")?;
     ensure!(active == side.other(), "the new box became active");

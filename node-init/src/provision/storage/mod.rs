@@ -19,6 +19,7 @@ use edgepair_render::names::BACKING_FILE;
 use edgepair_seed::{Member, Seed, StorageMode};
 
 use super::seed::decide::Membership;
+use crate::agent::store::Memory;
 use crate::member::{DiskFile, Place};
 use plan::{Backing, Wanted};
 
@@ -42,9 +43,9 @@ pub fn pair_name(seed: &Seed) -> String {
 /// How far this box has become a member of a pair. When it cannot be told for certain, it is taken to hold data.
 ///
 /// # Errors
-/// When the identity of its replica is damaged.
+/// When the identity of its replica, or what the agent remembers, is damaged.
 pub fn membership(place: &Place, kept: Option<(&Seed, &Member)>) -> anyhow::Result<Membership> {
-    if place.path(path::FORMED).exists() {
+    if Memory::is_member(place)? {
         return Ok(Membership::Formed);
     }
     if DiskFile::load(place)?.is_none() {

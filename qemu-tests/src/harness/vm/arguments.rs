@@ -36,7 +36,7 @@ pub(super) fn of(image: &Image, config: &Config, accel: Accel, paused: bool) -> 
     add(&[
         "-blockdev",
         &format!(
-            "driver=qcow2,node-name={DISK},file.driver=file,file.filename=/build/disk.qcow2,discard=unmap"
+            "driver=qcow2,node-name={DISK},file.driver=file,file.filename=/build/disk.qcow2,discard=unmap,detect-zeroes=on"
         ),
     ]);
     let mut top = DISK;
