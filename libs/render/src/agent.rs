@@ -19,10 +19,11 @@ fn unit() -> String {
     conf.line("Description=edgepair: holds the active role on one of the two nodes");
     conf.line("Wants=dbus.socket");
     conf.line("After=dbus.socket edgepair-provision.service");
-    // Started anew a few times; a node whose agent cannot live must not stay, whatever it holds.
+    // Started anew a few times; a node whose agent cannot live must not stay, whatever it holds. Not FailureAction: a
+    // service that is started anew passes through "failed" each time, and one killed agent would reset the node.
     conf.line("StartLimitIntervalSec=60");
     conf.line("StartLimitBurst=10");
-    conf.line("FailureAction=reboot-immediate");
+    conf.line("StartLimitAction=reboot-immediate");
     conf.section("Service");
     conf.line("Type=notify");
     conf.line(format!("ExecStart={} agent", path::NODE_INIT));

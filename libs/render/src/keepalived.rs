@@ -36,9 +36,9 @@ fn config(context: &Context<'_>) -> String {
             "vrrp_garp_master_refresh 30".to_owned(),
             // Five adverts a second must not wait for a busy box.
             "vrrp_rt_priority 50".to_owned(),
-            // Its default kills the process after 10 ms of work without a pause (setrlimit(2), RLIMIT_RTTIME), which
-            // becoming master takes on a slow board; then nobody has the address for seconds.
-            "vrrp_rlimit_rttime 2000000".to_owned(),
+            // The kernel kills a real-time process that computes for so long without a pause, in microseconds. The default
+            // of 10 ms is less than reading the configuration takes on a small board.
+            "vrrp_rlimit_rttime 1000000".to_owned(),
             "vrrp_no_swap".to_owned(),
         ]);
     });

@@ -65,7 +65,7 @@ impl Witness {
             target: "/in/pair.secret".into(),
             writable: false,
         });
-        let words = Self::argv(&["pair-key", "--secret-file", "/in/pair.secret"]);
+        let words = Self::argv(&["pair-key", "--pair", pair, "--secret-file", "/in/pair.secret"]);
         let key = HostRunner.run(&self.sandbox.wrap(&words, &[], &mounts, true))?.text().trim().to_owned();
         self.ask(&[&["enrol", "--name", pair, "--key", &key], &PLACE[..]].concat()).map(|_| ())
     }

@@ -20,6 +20,9 @@ pub(super) struct PairKeyArguments {
     /// The file with the pair secret.
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
+    /// `pair.name` of the seed: another name is another key.
+    #[arg(long, value_name = "NAME")]
+    pair: String,
 }
 
 #[derive(Debug, Args)]
@@ -33,6 +36,9 @@ struct Whom {
     /// The file with the pair secret.
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
+    /// `pair.name` of the seed: another name is another key.
+    #[arg(long, value_name = "NAME")]
+    pair: String,
     /// The URL is that of an etcd cluster.
     #[arg(long)]
     etcd: bool,
@@ -109,7 +115,7 @@ fn side(text: &str) -> Result<Side, String> {
 
 impl Whom {
     fn keeper(&self) -> anyhow::Result<Keeper> {
-        let key = Arc::new(super::key_of(&self.secret_file)?);
+        let key = Arc::new(super::key_of(&self.secret_file, &self.pair)?);
         if !self.etcd {
             let fingerprint = self.fingerprint.context("--fingerprint is needed")?;
             return Ok(Keeper::Witness(WitnessClient::new(&self.url, fingerprint, key)?));
@@ -145,7 +151,7 @@ impl Whom {
 }
 
 pub(super) fn pair_key(arguments: &PairKeyArguments) -> anyhow::Result<()> {
-    println!("{}", super::key_of(&arguments.secret_file)?.id());
+    println!("{}", super::key_of(&arguments.secret_file, &arguments.pair)?.id());
     Ok(())
 }
 

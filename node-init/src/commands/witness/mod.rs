@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use witness_protocol::{PairKey, PairSecret};
+use witness_protocol::PairKey;
 
 /// Arguments of `node-init witness`.
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ enum WitnessCommand {
     Status(operate::Status),
     /// Let a pair use this witness. Its record begins as unknown.
     #[command(
-        after_help = "Example:\n  node-init witness pair-key --secret-file pair.secret      (where the secret is)\n  node-init witness enrol --name site-042 --key ed25519:…   (on the witness)"
+        after_help = "Example:\n  node-init witness pair-key --pair site-042 --secret-file pair.secret   (where the secret is)\n  node-init witness enrol --name site-042 --key ed25519:…                (on the witness)"
     )]
     Enrol(operate::Enrol),
     /// Remove a pair, and what the witness knows of it.
@@ -44,7 +44,9 @@ enum WitnessCommand {
     #[command(after_help = "Example:\n  node-init witness fingerprint --data-dir /var/lib/edgepair-witness")]
     Fingerprint(operate::Fingerprint),
     /// Print a pair's public key, by which it is enrolled. The secret stays where it is.
-    #[command(after_help = "Example:\n  node-init witness pair-key --secret-file pair.secret")]
+    #[command(
+        after_help = "Example:\n  node-init witness pair-key --pair site-042 --secret-file pair.secret"
+    )]
     PairKey(ask::PairKeyArguments),
     /// Read a pair's record as a node would. It never grants anything.
     #[command(
@@ -117,9 +119,14 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")
 }
 
-fn key_of(secret_file: &Path) -> anyhow::Result<PairKey> {
-    let bytes = std::fs::read(secret_file)
+/// The key that the nodes of this pair sign with: the same derivation, which has the pair's name in it.
+fn key_of(secret_file: &Path, pair: &str) -> anyhow::Result<PairKey> {
+    let text = std::fs::read_to_string(secret_file)
         .with_context(|| format!("the pair secret cannot be read from {}", secret_file.display()))?;
-    let secret = PairSecret::new(&bytes).with_context(|| secret_file.display().to_string())?;
-    Ok(PairKey::derive(&secret)?)
+    let secret = edgepair_seed::Secret::new(text.trim_end().to_owned());
+    // Too short a secret is refused here as it is in a seed.
+    witness_protocol::PairSecret::new(secret.expose_secret().as_bytes())
+        .with_context(|| secret_file.display().to_string())?;
+    let secret = edgepair_seed::PairSecret::new(secret, pair);
+    Ok(PairKey::from_seed(secret.key(edgepair_seed::Purpose::WitnessRequest).expose_secret())?)
 }

@@ -105,7 +105,7 @@ pub(super) fn enrol(arguments: &Enrol) -> anyhow::Result<()> {
         (None, Some(name)) => {
             let key = match (&arguments.key, &arguments.secret_file) {
                 (Some(key), _) => key.clone(),
-                (None, Some(file)) => super::key_of(file)?.id().to_string(),
+                (None, Some(file)) => super::key_of(file, name)?.id().to_string(),
                 (None, None) => bail!("--key or --secret-file is needed"),
             };
             vec![Enrolment { name: name.clone(), key }]
