@@ -22,6 +22,7 @@ const LAW: &[(&str, &[&str], &str)] = &[
         &["crate::commands", "crate::cli", "crate::plan", "crate::stages"],
         "the engine runs any steps",
     ),
+    ("builder/src/lock", &["std::fs", "crate::stages", "crate::commands"], "a lock is text in, text out"),
     (
         "libs/pair-core/src",
         &["std::fs", "std::net", "std::time::Instant", "SystemTime", "tokio", "std::process"],
