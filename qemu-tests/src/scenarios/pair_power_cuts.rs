@@ -76,9 +76,11 @@ fn steps(journal: &str) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for line in journal.lines() {
         let Some((_, said)) = line.split_once("node-init[") else { continue };
-        let Some(words) = said.split_once("]: ").and_then(|(_, said)| said.strip_prefix("step ")) else {
-            continue;
-        };
+        let Some((_, said)) = said.split_once("]: ") else { continue };
+        if let Some(word) = said.strip_prefix("forming of the pair: ") {
+            all.push(format!("forming {word}"));
+        }
+        let Some(words) = said.strip_prefix("step ") else { continue };
         let point = match (words.strip_suffix(" done"), words.split_once(": ")) {
             (Some(id), _) if !id.contains(' ') => format!("step {id} done"),
             (_, Some((id, _))) if !id.contains(' ') => format!("step {id} begins"),
