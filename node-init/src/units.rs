@@ -74,10 +74,20 @@ impl Manager {
     /// # Errors
     /// When systemd does not run here, or the caller is not root.
     pub fn private() -> anyhow::Result<Self> {
-        Self::over(async {
+        let manager = Self::over(async {
             let socket = private::connect().await.context("systemd's private socket")?;
             connection::Builder::socket(socket).p2p().build().await.context("systemd's private socket")
-        })
+        })?;
+        // systemd reads the end of the handshake in pieces of 256 bytes. A first message that came in whole with such a
+        // piece, because it was busy, is only looked at when more comes in (sd-bus, bus_socket_read_auth). So the first
+        // one is longer than that, a question after a unit that cannot be; it has no other purpose.
+        let nothing = "x".repeat(4096);
+        let answer: anyhow::Result<OwnedObjectPath> = manager.call("GetUnit", &(nothing,));
+        match answer.map_err(|error| error.downcast::<zbus::Error>()) {
+            Ok(_) | Err(Ok(zbus::Error::MethodError(..))) => Ok(manager),
+            Err(Ok(error)) => Err(error).context("systemd's private socket"),
+            Err(Err(error)) => Err(error),
+        }
     }
 
     fn over(connect: impl Future<Output = anyhow::Result<Connection>>) -> anyhow::Result<Self> {

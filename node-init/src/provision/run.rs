@@ -76,6 +76,8 @@ struct Report {
     ids: Vec<&'static str>,
     waiting: Vec<String>,
     problems: Vec<Problem>,
+    /// Spent on waiting for devices and for other runs.
+    waited: Duration,
 }
 
 /// Runs it. Says whether nothing is left that a person has to solve.
@@ -90,7 +92,12 @@ pub fn run(request: &Request) -> anyhow::Result<bool> {
     if !request.dry_run {
         note(&facts, request, &report)?;
     }
-    let took = (clock()? - start).as_secs_f64();
+    let own = (clock()? - start).saturating_sub(report.waited).as_secs_f64();
+    let waited = report.waited.as_secs_f64();
+    let took = match waited {
+        waited if waited < 0.1 => format!("{own:.2} s"),
+        waited => format!("{own:.2} s, and {waited:.2} s of waiting"),
+    };
     if request.json {
         let problems: Vec<_> = report
             .problems
@@ -102,7 +109,7 @@ pub fn run(request: &Request) -> anyhow::Result<bool> {
             json!({
                 "member": report.pair, "steps": report.ids, "waiting": report.waiting, "problems": problems,
                 "difference": report.difference.as_ref().map(edgepair_seed::Difference::to_json),
-                "dry_run": request.dry_run, "seconds": took,
+                "dry_run": request.dry_run, "seconds": own, "seconds_waited": waited,
             })
         );
     } else {
@@ -110,9 +117,9 @@ pub fn run(request: &Request) -> anyhow::Result<bool> {
             println!("waiting for {what}");
         }
         match (report.steps.len(), report.problems.is_empty() && result.is_ok()) {
-            (0, true) => println!("no step is missing ({took:.2} s)"),
+            (0, true) => println!("no step is missing ({took})"),
             (count, _) => {
-                println!("{count} steps {} ({took:.2} s)", if request.dry_run { "missing" } else { "taken" })
+                println!("{count} steps {} ({took})", if request.dry_run { "missing" } else { "taken" })
             }
         }
     }
@@ -125,13 +132,17 @@ fn phases(request: &Request, facts: &Facts, report: &mut Report) -> anyhow::Resu
         let own = Own::load()?;
         own.map(|own| (own.seed, own.member))
     } else {
+        let start = clock()?;
         let _lock = lock(request, "configure", Some(LOCK_PATIENCE))?;
+        report.waited += clock()? - start;
         configure_phase(request, facts, report)?
     };
     let Some((seed, member)) = own.filter(|_| request.only != Some(Phase::Configure)) else { return Ok(()) };
     if let Some(wanted) = storage::wanted(&seed, &member) {
         // Who writes a large file does it for minutes, and is waited for.
+        let start = clock()?;
         let _lock = lock(request, "storage", None)?;
+        report.waited += clock()? - start;
         storage_phase(request, facts, report, &wanted)?;
     }
     Ok(())
@@ -170,7 +181,7 @@ fn lock(request: &Request, phase: &str, patience: Option<u32>) -> anyhow::Result
     Ok(None)
 }
 
-fn knows(request: &Request, facts: &Facts, place: &Place, kept: Option<&Kept>) -> anyhow::Result<Knows> {
+fn knows(facts: &Facts, place: &Place, kept: Option<&Kept>) -> anyhow::Result<Knows> {
     let arguments = Arguments::observe(place);
     let kept = kept.and_then(|kept| Some((kept.check().ok()?, edgepair_seed::Member::parse(&kept.member)?)));
     let booted: Option<Booted> = facts.get("booted");
@@ -178,7 +189,7 @@ fn knows(request: &Request, facts: &Facts, place: &Place, kept: Option<&Kept>) -
         let sectors = fs::read_to_string(place.path("/sys/block").join(disk).join("size")).ok()?;
         sectors.trim().parse::<u64>().ok()?.checked_mul(512)
     });
-    let mut knows = Knows {
+    Ok(Knows {
         kept_cards: member::cards(place).ok().flatten(),
         serial: cards::serial(place),
         kernel_argument: arguments.node,
@@ -186,23 +197,21 @@ fn knows(request: &Request, facts: &Facts, place: &Place, kept: Option<&Kept>) -
         membership: Some(storage::membership(place, kept.as_ref().map(|(seed, member)| (seed, member)))?),
         storage_of: DiskFile::load(place)?.map(|file| file.pair),
         cards: cards::observe(&HostRunner, place)?,
-    };
-    // A card on a slow bus may be late; a box that ran before knows how many there were.
-    if request.boot {
-        let known =
-            |cards: &edgepair_render::Facts| knows.kept_cards.as_ref().is_none_or(|kept| kept == cards);
-        let mut seen = knows.cards.clone();
-        for _ in 0..CARD_PATIENCE {
-            // A card that udev has not dealt with is still called eth0 and will have another name in a moment.
-            if known(&seen) && !seen.cards.is_empty() && cards::named(place, &seen) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(250));
-            seen = cards::observe(&HostRunner, place)?;
+    })
+}
+
+/// A card on a slow bus may be late; a box that ran before knows how many there were.
+fn wait_for_cards(knows: &mut Knows, place: &Place) -> anyhow::Result<()> {
+    for _ in 0..CARD_PATIENCE {
+        let known = knows.kept_cards.as_ref().is_none_or(|kept| *kept == knows.cards);
+        // A card that udev has not dealt with is still called eth0 and will have another name in a moment.
+        if known && !knows.cards.cards.is_empty() && cards::named(place, &knows.cards) {
+            break;
         }
-        knows.cards = seen;
+        std::thread::sleep(Duration::from_millis(250));
+        knows.cards = cards::observe(&HostRunner, place)?;
     }
-    Ok(knows)
+    Ok(())
 }
 
 fn find(request: &Request, place: &Place, kept: bool) -> anyhow::Result<Search> {
@@ -228,11 +237,18 @@ fn configure_phase(
     let place = Place::default();
     if request.boot {
         // Names of cards and labels of sticks are udev's; what takes longer than this is not waited for.
+        let start = clock()?;
         let _ = HostRunner.run(&Invocation::new("udevadm").args(["settle", "--timeout=60"]));
+        report.waited += clock()? - start;
     }
     let kept = Kept::load(&place).map_err(|error| error.to_string());
     let has_kept = matches!(kept, Ok(Some(_)));
-    let knows = knows(request, facts, &place, kept.as_ref().ok().and_then(Option::as_ref))?;
+    let mut knows = knows(facts, &place, kept.as_ref().ok().and_then(Option::as_ref))?;
+    if request.boot {
+        let start = clock()?;
+        wait_for_cards(&mut knows, &place)?;
+        report.waited += clock()? - start;
+    }
     let search = find(request, &place, has_kept)?;
     search.notes.iter().for_each(|note| println!("no seed from {note}"));
     let by_hand = matches!(request.apply, Apply::File(_));
@@ -313,16 +329,23 @@ fn configure_steps(
     host: &configure::Host<'_>,
     wanted: &Wanted,
 ) -> anyhow::Result<()> {
+    let mut confirmed = false;
     loop {
         let seen = host.observe(wanted)?;
         let steps = configure::plan(wanted, &seen);
         if request.dry_run {
-            for step in &steps {
+            for step in steps.iter().filter(|step| **step != configure::Step::Confirm) {
                 say(report, step.id(), &step.to_string(), "would");
             }
             return Ok(());
         }
         let Some(step) = steps.first() else { return Ok(()) };
+        if *step == configure::Step::Confirm && !confirmed {
+            // Once in every boot, and nothing of the box changes by it.
+            host.apply(wanted, step).with_context(|| format!("cannot {step}"))?;
+            confirmed = true;
+            continue;
+        }
         begin(report, step.id(), &step.to_string())?;
         host.apply(wanted, step).with_context(|| format!("cannot {step}"))?;
         println!("step {} done", step.id());

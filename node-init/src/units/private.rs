@@ -45,6 +45,13 @@ impl ReadHalf for Mended {
     async fn recvmsg(&mut self, buf: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         let mut all = Vec::new();
         while self.ready.is_empty() {
+            // One at a time: in a handshake zbus takes every line end that it is given for one of its own.
+            if let Some(length) = first_length(&self.raw)? {
+                let mut part: Vec<u8> = self.raw.drain(..length).collect();
+                mend(&mut part);
+                self.ready.extend(part);
+                break;
+            }
             let mut chunk = [0; 4096];
             let (count, handed) = self.inner.recvmsg(&mut chunk).await?;
             all.extend(handed);
@@ -52,11 +59,6 @@ impl ReadHalf for Mended {
                 return Ok((0, all));
             }
             self.raw.extend_from_slice(&chunk[..count]);
-            while let Some(length) = first_length(&self.raw)? {
-                let mut part: Vec<u8> = self.raw.drain(..length).collect();
-                mend(&mut part);
-                self.ready.extend(part);
-            }
         }
         let count = buf.len().min(self.ready.len());
         for (place, byte) in buf.iter_mut().zip(self.ready.drain(..count)) {

@@ -105,7 +105,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
 
 /// Waits for the shell and the verdict; returns the screen's status line.
 pub fn wait_until_ready(context: &Context<'_>, vm: &mut Vm) -> anyhow::Result<String> {
-    let deadline = context.seconds(30);
+    let deadline = context.seconds(100);
     vm.serial.wait_for(
         &["ready after", "NOT WELL", "Kernel panic", "emergency mode", "Out of memory"],
         deadline,
