@@ -1,7 +1,7 @@
 //! `cargo xtask mutants [FILE …]`: breaks the decision core in one place at a time and looks whether a test notices.
 //!
-//! Needs `cargo-mutants` (`cargo install cargo-mutants --locked`). What survives is listed in `target/mutants/`;
-//! `docs/mutants.md` says of each survivor why it changes nothing. FILE is part of a path under `libs/pair-core/src`.
+//! Needs `cargo-mutants` (`cargo install cargo-mutants --locked`). What survives is listed in `target/mutants/`.
+//! FILE is part of a path under `libs/pair-core/src`.
 
 use crate::run::{command, root};
 use std::fs;
