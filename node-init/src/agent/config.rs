@@ -87,8 +87,8 @@ const HELLO: Duration = Duration::from_secs(1);
 /// First wait before something is tried again; doubled up to [`RETRY_MOST`]. Also the time that the other node has to
 /// become active when this one hands over: it includes a `drbdadm primary` on the slowest board.
 const RETRY: Duration = Duration::from_secs(5);
-/// The same for a frozen node: its clients wait.
-const RETRY_FROZEN: Duration = Duration::from_secs(1);
+/// The same for a frozen node: its clients wait. Longer than a request to the witness may take.
+const RETRY_FROZEN: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_secs(15);
 
 impl Config {

@@ -107,6 +107,10 @@ pub struct Agent {
     ticks: u32,
     /// The other node has handed over, and this kernel has not heard of it yet.
     turn: Option<Instant>,
+    /// Names this run of the agent.
+    run: u64,
+    /// Runs of the other agent that are over.
+    gone_runs: VecDeque<u64>,
 }
 
 impl std::fmt::Debug for Agent {
@@ -187,6 +191,8 @@ pub fn start(
         failed: None,
         ticks: 0,
         turn: None,
+        run: u64::from_be_bytes(base),
+        gone_runs: VecDeque::new(),
     };
     agent.begin();
     Ok(Started { agent, inputs: receiver })

@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// A turn that this kernel has not confirmed by then is void; the other node takes its role back.
 const TURN: Duration = Duration::from_secs(4);
 
+/// Runs of the other agent that are remembered as over: what they said may still be on the way for seconds.
+const GONE_RUNS: usize = 8;
+
 impl Agent {
     pub(super) fn hear(&mut self, heard: Heard) {
         match heard {
@@ -32,7 +35,7 @@ impl Agent {
             Heard::Deaf(text) => {
                 self.problem("deaf", &format!("the other node cannot reach this one: {text}"))
             }
-            Heard::Said(said) => {
+            Heard::Said(said, run) => {
                 self.peer.heard = Some(Instant::now());
                 match said {
                     Said::Alive => {}
@@ -40,8 +43,10 @@ impl Agent {
                         if let Message::Hello(hello) = message {
                             self.peer.role = Some(hello.role);
                         }
-                        // Before it is known what the other node is, its words are not acted on.
-                        if self.peer.greeting.is_some() {
+                        // Before it is known what the other node is, its words are not acted on; nor those of an
+                        // earlier run of its agent that were still on the way.
+                        let present = self.peer.greeting.as_ref().map(|greeting| greeting.run);
+                        if present.is_some() && present == run {
                             self.peer_says(message);
                         }
                     }
@@ -84,6 +89,13 @@ impl Agent {
             return self.problem("protocol", &text);
         }
         self.clear("protocol");
+        if let Some(before) = self.peer.greeting.as_ref().filter(|before| before.run != greeting.run) {
+            self.gone_runs.push_front(before.run);
+            self.gone_runs.truncate(GONE_RUNS);
+        }
+        if self.gone_runs.contains(&greeting.run) {
+            return;
+        }
         if greeting.seed == self.config.seed {
             self.clear("seed");
         } else {
@@ -102,6 +114,7 @@ impl Agent {
     pub(super) fn greet(&self) {
         self.mouth.say(&Said::Greeting(Greeting {
             protocol: PROTOCOL,
+            run: self.run,
             side: self.config.side,
             disk: self.boot.disk,
             just_created: self.just_created == Some(true),

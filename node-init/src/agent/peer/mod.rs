@@ -36,8 +36,8 @@ const BACKLOG: usize = 64;
 /// What the channel reports.
 #[derive(Debug)]
 pub enum Heard {
-    /// The other node said something.
-    Said(Said),
+    /// The other node said something, in this run of its agent; no run before it has introduced itself.
+    Said(Said, Option<u64>),
     /// A conversation of ours stands: whatever was said before may be lost.
     Reached,
     /// Somebody without the pair's secret, or the wrong node, tried to talk.
@@ -230,10 +230,14 @@ async fn hear(settings: &Settings, stream: TcpStream, from: SocketAddr, heard: &
         }
         Err(_) => return,
     };
+    let mut run = None;
     while let Ok(bytes) = listener.hear(SILENCE).await {
         // A message of a newer version is not for us.
         let Ok(said) = Said::decode(&bytes) else { continue };
-        if heard.send(Heard::Said(said)).await.is_err() {
+        if let Said::Greeting(greeting) = &said {
+            run = Some(greeting.run);
+        }
+        if heard.send(Heard::Said(said, run)).await.is_err() {
             return;
         }
     }

@@ -13,6 +13,8 @@ pub const PROTOCOL: u32 = 1;
 pub struct Greeting {
     /// [`PROTOCOL`].
     pub protocol: u32,
+    /// Names this run of its agent. What an earlier run has said is not acted on.
+    pub run: u64,
     /// Which node of the seed. Two boxes that both claim one are found out here.
     pub side: Side,
     /// Its disk.
@@ -67,6 +69,7 @@ mod tests {
     fn what_is_said_is_understood() {
         let greeting = Greeting {
             protocol: PROTOCOL,
+            run: 1,
             side: Side::A,
             disk: DiskId([7; 16]),
             just_created: true,
