@@ -75,6 +75,9 @@ pub struct Build {
     /// Use exactly the packages of the lock file beside the definition, or fail. Needs no network when they are cached.
     #[arg(long)]
     pub locked: bool,
+    /// Fetch the package index even if it was fetched within the last hour.
+    #[arg(long, conflicts_with = "locked")]
+    pub refresh: bool,
     /// Sign the manifest with this private key (`edgepair key new`).
     #[arg(long, value_name = "KEY")]
     pub sign: Option<PathBuf>,

@@ -192,8 +192,11 @@ fn killed_in_the_middle_it_loses_nothing_that_was_answered() {
     let mut ledger = Ledger::default();
     for round in 0..6u64 {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(etcd.child.id()).unwrap());
+        // Some time after the first race of the round, however slow this machine is.
+        let (raced, first) = std::sync::mpsc::channel();
         let killer = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(40 + 37 * round));
+            let _ = first.recv_timeout(Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(3 + 37 * round));
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         });
         run(async {
@@ -214,6 +217,7 @@ fn killed_in_the_middle_it_loses_nothing_that_was_answered() {
                 let (for_a, for_b) = tokio::join!(a.claim(&swaps[0], LIMIT), b.claim(&swaps[1], LIMIT));
                 ledger.heard(Some(swaps[0]), &for_a);
                 ledger.heard(Some(swaps[1]), &for_b);
+                let _ = raced.send(());
                 if for_a.is_err() || for_b.is_err() {
                     return;
                 }

@@ -9,6 +9,7 @@
 
 use crate::run::{command, phase, root};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 const AHEAD: &str = "+400d";
@@ -142,12 +143,12 @@ struct Elsewhere {
 impl Elsewhere {
     fn make(arguments: &Arguments) -> Result<Self, String> {
         // Not below this checkout: its owner's folders may be closed to others.
-        let output = command(&["mktemp", "-d", "/var/tmp/edgepair repro.XXXXXX"]).output();
-        let output = output.map_err(|error| format!("mktemp: {error}"))?;
-        let dir = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-        if !dir.is_dir() {
-            return Err("no folder for the second build can be made in /var/tmp".into());
-        }
+        let dir = PathBuf::from(format!("/var/tmp/edgepair repro {}", std::process::id()));
+        // It must not be there yet: what is in it is removed at the end.
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|error| format!("{}: {error}", dir.display()))?;
         Ok(Self { dir, user: arguments.user.clone(), image: arguments.image.clone() })
     }
 

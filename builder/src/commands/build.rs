@@ -32,6 +32,8 @@ pub struct Built {
 pub struct Options {
     /// Only the packages of the lock file.
     pub locked: bool,
+    /// The package index is fetched, however young the present one is.
+    pub refresh: bool,
     /// What the manifest is signed with.
     pub signer: Option<Signer>,
     /// What the boot files are signed with.
@@ -47,7 +49,7 @@ impl Options {
             (None, Some(signed)) => Some(SecureBoot::from_signed(signed)?),
             (None, None) => None,
         };
-        Ok(Self { locked: args.locked, signer, secure_boot })
+        Ok(Self { locked: args.locked, refresh: args.refresh, signer, secure_boot })
     }
 }
 
@@ -166,15 +168,21 @@ pub fn build_with(
         let (image, board) = (&plan.definition, &plan.board);
         let resolved = match &lock {
             Some(lock) if options.locked => {
-                packages::resolve_locked(image, board, &cache, &tools.sandbox, lock)
+                packages::resolve_locked(image, board, &cache, &tools.sandbox, lock).map(|all| (all, None))
             }
-            _ => packages::resolve(image, board, &cache, &tools.sandbox),
+            _ => packages::resolve(image, board, &cache, &tools.sandbox, options.refresh),
         };
         (resolved, fetch.join().unwrap_or_else(|_| Err(anyhow::anyhow!("cargo fetch broke off"))))
     });
-    let resolved = resolved?;
+    let (resolved, age) = resolved?;
     fetched?;
-    let from = if options.locked { "the lock file" } else { "the archive" };
+    let from = match (options.locked, age) {
+        (true, _) => "the lock file".to_owned(),
+        (false, None) => "the archive".to_owned(),
+        (false, Some(age)) => {
+            format!("the archive's index of {} minutes ago (`--refresh` asks anew)", age.as_secs() / 60)
+        }
+    };
     progress.say(&format!("{:<10} {} packages from {from}", "packages", resolved.packages.len()));
     if let Some(lock) = &lock {
         report_drift(&plan, lock, &resolved, &tools, definition, progress);

@@ -48,7 +48,7 @@ pub fn run(args: &LockArgs) -> anyhow::Result<ExitCode> {
     if plan.tools.outdated(&cache, &tools)? {
         tools = plan.tools.ensure(&cache, &progress, Wish::New)?;
     }
-    let resolved = packages::resolve(&plan.definition, &plan.board, &cache, &tools.sandbox)?;
+    let (resolved, _) = packages::resolve(&plan.definition, &plan.board, &cache, &tools.sandbox, true)?;
     let now = lock_of(&plan, &resolved, &tools);
     let file = lock::path_of(&args.definition);
     let drift = lock.as_ref().map_or_else(Drift::default, |lock| Drift::between(lock, &now.root, &now.tools));

@@ -295,7 +295,7 @@ impl ToolsPlan {
             Err(error) if exactly.is_some() => bail!(
                 "--locked: a tools tree with exactly the locked versions is not in the cache and cannot be made: {error}\n  \
                  to do: take the archive's present versions with `edgepair lock IMAGE.toml --update`, or name a mirror in the \
-                 definition that keeps old ones (for Debian, snapshot.debian.org)"
+                 definition that keeps old ones (Debian runs an archive of all its past states)"
             ),
             Err(error) => {
                 let fix = hint(error.tail()).unwrap_or("`edgepair doctor` says what this machine lacks");

@@ -1,16 +1,40 @@
-//! The unit of `node-init agent`.
+//! The units of `node-init agent`, and of `node-init leave` at the end.
 
 use edgepair_layout::path;
 
 use crate::Rendered;
 use crate::conf::Conf;
-use crate::names::AGENT_UNIT;
+use crate::names::{AGENT_UNIT, LEAVE_UNIT, STORAGE_UNIT};
 use crate::output::Start;
 use crate::timing::AGENT_WATCHDOG_MS;
 
 pub(crate) fn render(out: &mut Rendered) {
     out.add(format!("/etc/systemd/system/{AGENT_UNIT}"), unit());
     out.unit(AGENT_UNIT, Start::Boot);
+    out.add(format!("/etc/systemd/system/{LEAVE_UNIT}"), leave_unit());
+    out.unit(LEAVE_UNIT, Start::Boot);
+}
+
+/// A standby that goes down in order disconnects, and from then on the active node writes alone without having asked
+/// anybody. So the right to it is claimed first. Stops before everything that it needs: agent, DRBD, network.
+fn leave_unit() -> String {
+    let mut conf = Conf::new();
+    conf.section("Unit");
+    conf.line("Description=edgepair: takes leave of the other node before this one goes down");
+    conf.line(format!(
+        "After={AGENT_UNIT} {STORAGE_UNIT} systemd-networkd.service nftables.service dbus.socket"
+    ));
+    conf.section("Service");
+    conf.line("Type=oneshot");
+    conf.line("RemainAfterExit=yes");
+    // Without the other node's leave this one goes down all the same: as if the power had gone, which is safe.
+    conf.line(format!("ExecStop=-{} leave", path::NODE_INIT));
+    conf.line("TimeoutStopSec=20");
+    conf.line("NoNewPrivileges=yes");
+    conf.line("ProtectSystem=strict");
+    conf.line("ProtectHome=yes");
+    conf.line("RestrictAddressFamilies=AF_UNIX");
+    conf.finish()
 }
 
 fn unit() -> String {

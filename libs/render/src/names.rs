@@ -27,6 +27,8 @@ pub const POSTGRES_ETC: &str = "/etc/edgepair/postgres";
 pub const KINE: &str = "kine";
 /// Unit of the agent.
 pub const AGENT_UNIT: &str = "edgepair-agent.service";
+/// Unit that lets the other node go on before this one goes down.
+pub const LEAVE_UNIT: &str = "edgepair-leave.service";
 /// Unit of the k3s server.
 pub const K3S_SERVER_UNIT: &str = "edgepair-k3s-server.service";
 /// Unit of the k3s agent.

@@ -2,16 +2,21 @@
 
 use edgepair_seed::Seed;
 
-/// DRBD's `timeout`, in tenths of a second: how long an answer may take. Below `ping-int` and `connect-int`.
-pub const DRBD_TIMEOUT_DS: u64 = 25;
-/// DRBD's `ping-int`, in seconds: how long a connection may be idle before the peer is asked whether it lives.
-pub const DRBD_PING_S: u64 = 3;
-/// DRBD's `ping-timeout`, in tenths of a second.
-pub const DRBD_PING_TIMEOUT_DS: u64 = 5;
+/// DRBD's `timeout`, in tenths of a second: how long an answer may take before the peer is asked whether it lives. Below
+/// `ping-int` and `connect-int`.
+pub const DRBD_TIMEOUT_DS: u64 = 9;
+/// DRBD's `ping-int`, in seconds: how long a connection may be idle before the peer is asked whether it lives. As short as
+/// DRBD takes it: two nodes that lose each other notice at most so much apart, and the standby's delay before it claims
+/// has to cover that (`failover.standby_delay`), or a cut cable would move what works.
+pub const DRBD_PING_S: u64 = 1;
+/// DRBD's `ping-timeout`, in tenths of a second: a kernel that is alive answers in milliseconds, and one that was held up
+/// by a second would have been frozen for longer by its clients' measure too.
+pub const DRBD_PING_TIMEOUT_DS: u64 = 10;
 /// DRBD's `connect-int`, in seconds between attempts to connect.
 pub const DRBD_CONNECT_S: u64 = 3;
-/// DRBD's `ko-count`: after so many timeouts a peer that answers pings and writes nothing is dropped.
-pub const DRBD_KO_COUNT: u64 = 4;
+/// DRBD's `ko-count`: after so many timeouts a peer that answers pings and writes nothing is dropped. Nine seconds: an SD
+/// card that erases stalls for some, and must not cost the copy.
+pub const DRBD_KO_COUNT: u64 = 10;
 // DRBD refuses a timeout that is not below both intervals.
 const _: () = assert!(DRBD_TIMEOUT_DS < DRBD_PING_S * 10 && DRBD_TIMEOUT_DS < DRBD_CONNECT_S * 10);
 

@@ -28,6 +28,10 @@ pub enum Request {
     Status,
     /// Make the other node active.
     Switchover,
+    /// Make this node active alone: an operator vouches that the other one is off and will be wiped.
+    Promote,
+    /// This node goes down in order.
+    Leave,
     /// The kernel asks: may this node go on without the other?
     FencePeer,
     /// The kernel asks: the own disk failed, what now?

@@ -3,16 +3,19 @@
 //! [`Agent::take`] is the only place that changes anything; it never waits. What takes time runs in tasks of its own
 //! and comes back as an [`Input`].
 
+mod address;
 mod effects;
 mod input;
 mod meet;
 mod observe;
+mod operator;
+mod remember;
 mod status;
 
 pub use input::Input;
 
 use super::config::Config;
-use super::control::{Asked, Reply, Request};
+use super::control::Reply;
 use super::drbd::orders::Order;
 use super::drbd::proc::Device;
 use super::form::Formation;
@@ -23,21 +26,26 @@ use super::ports::Ports;
 use super::service::{Report, Service};
 use super::store::Memory;
 use super::witness::Witness;
-use pair_core::event::{Asked as Handler, Command, Event, QuestionId, RequestId, Timer};
+use pair_core::event::{Event, QuestionId, RequestId, Timer};
 use pair_core::node::{Identity, Node};
 use pair_core::reason::Reason;
 use pair_core::record::DiskId;
 use pair_core::rules::Rules;
 use pair_core::view::{Disk, Role, View};
 use ring::rand::{SecureRandom, SystemRandom};
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// Inputs that wait; whoever sends more is held back.
 const INPUTS: usize = 256;
+/// A retry waits so long for orders under way, again and again.
+const ORDER_WAIT: Duration = Duration::from_millis(500);
 /// Ticks between two introductions.
 const GREET: u32 = 5;
 /// Ticks after which a restarted agent does not wait for the datastore's first word any longer.
@@ -77,8 +85,11 @@ pub struct Agent {
     inputs: mpsc::Sender<Input>,
     mouth: Mouth,
     service: Service,
-    orders: mpsc::UnboundedSender<Order>,
-    ordered: VecDeque<Order>,
+    orders: mpsc::UnboundedSender<(Order, u64)>,
+    /// Counts how often the replication link came or went.
+    link: Rc<Cell<u64>>,
+    /// Orders that wait or run, each with the count of the link when it was given.
+    ordered: VecDeque<(Order, u64)>,
     witness: Option<Witness>,
     timers: BTreeMap<Timer, (u64, AbortHandle)>,
     timer_serial: u64,
@@ -104,6 +115,12 @@ pub struct Agent {
     witness_silent: Option<Instant>,
     /// Why this agent must end: its memory and what is on the disk are not the same any more.
     failed: Option<String>,
+    /// What was decided last.
+    told: String,
+    /// Who asked to go down, until that is granted or refused.
+    leaving: Option<oneshot::Sender<Reply>>,
+    /// This node may go down. It stays away from the other one until the agent is started anew.
+    left: bool,
     ticks: u32,
     /// The other node has handed over, and this kernel has not heard of it yet.
     turn: Option<Instant>,
@@ -153,7 +170,8 @@ pub fn start(
     };
     let mouth = peer::start(config.peer.clone(), listener, input::map(&inputs, Input::Heard));
     let service = Service::start(ports.clone(), Rc::clone(&config), input::map(&inputs, Input::Service));
-    let orders = input::order_task(&ports, &inputs);
+    let link = Rc::new(Cell::new(0));
+    let orders = input::order_task(Arc::clone(&ports.runner), &inputs, Rc::clone(&link));
     if let Some(witness) = &witness {
         log::info(&format!("this pair's key at the witness is {}", witness.pair_id()));
     }
@@ -167,6 +185,7 @@ pub fn start(
         mouth,
         service,
         orders,
+        link,
         ordered: VecDeque::new(),
         witness,
         timers: BTreeMap::new(),
@@ -189,6 +208,9 @@ pub fn start(
         clients: true,
         witness_silent: None,
         failed: None,
+        told: String::new(),
+        leaving: None,
+        left: false,
         ticks: 0,
         turn: None,
         run: u64::from_be_bytes(base),
@@ -260,7 +282,11 @@ impl Agent {
             }
             Input::Power(request, power) => self.event(Event::Power { request, power }),
             Input::Timer(timer, serial) => {
-                if self.timers.get(&timer).is_some_and(|(present, _)| *present == serial) {
+                let present = self.timers.get(&timer).is_some_and(|(present, _)| *present == serial);
+                if present && timer == Timer::Retry && !self.ordered.is_empty() {
+                    // What is to be tried again may still be under way.
+                    self.arm_for(timer, ORDER_WAIT);
+                } else if present {
                     self.timers.remove(&timer);
                     if timer == Timer::Retry {
                         self.retries = self.retries.saturating_add(1);
@@ -269,17 +295,7 @@ impl Agent {
                 }
             }
             Input::Asked(asked) => self.asked(asked),
-            Input::Switchover(reply) => {
-                self.refusal = None;
-                self.event(Event::Operator(Command::Switchover));
-                if self.refusal.is_none() {
-                    // Should it fail, this node steps in again at its retry timer.
-                    self.node.prefer(!self.config.side);
-                }
-                let answer =
-                    self.refusal.take().map_or(Reply::Accepted, |reason| Reply::Refused(reason.to_string()));
-                let _ = reply.send(answer);
-            }
+            Input::Switchover(reply) => self.switchover(reply),
             Input::Keepalived(line) => self.keepalived(&line),
         }
         self.settle();
@@ -295,12 +311,20 @@ impl Agent {
         let fresh = RequestId(self.fresh());
         let before = self.node.reason();
         let effects = self.node.on(event, fresh);
-        effects::log(event, &effects);
+        if let Some(text) = effects::in_words(event, &effects) {
+            // A try that is repeated until it succeeds is told once; the journal lies on a card that wears.
+            if text != self.told {
+                log::info(&text);
+                self.told = text;
+            }
+        }
         for effect in effects {
             self.carry_out(effect);
         }
         let after = self.node.reason();
-        if before != after {
+        // While it tries again and again it waits now for one, now for the other.
+        let waits = [Reason::WaitsForWitness, Reason::WaitsForPeer];
+        if before != after && !(waits.contains(&before) && waits.contains(&after)) {
             log::info(&format!("now: {after}"));
         }
     }
@@ -310,6 +334,7 @@ impl Agent {
         self.remember_active();
         self.form();
         self.notes_done();
+        self.leave_done();
     }
 
     fn tick(&mut self) {
@@ -371,98 +396,6 @@ impl Agent {
                 if self.note(formation) {
                     self.notes.push((formation, done));
                 }
-            }
-        }
-    }
-
-    /// From here on keepalived is told exactly what the pair core wants.
-    fn decide_address(&mut self) {
-        if self.undecided {
-            self.undecided = false;
-            self.tell_keepalived();
-        }
-    }
-
-    /// keepalived writes FAULT into its file whenever it starts, and so does each call of the fence handler, also one that
-    /// then found another one waiting already. After the look, so that a frozen node does not take it back.
-    fn keep_address(&mut self) {
-        if self.undecided && self.ticks > UNDECIDED {
-            self.decide_address();
-        }
-        if !self.undecided && self.ports.may_hold() != Some(self.address) {
-            self.tell_keepalived();
-        }
-    }
-
-    fn tell_keepalived(&mut self) {
-        match self.ports.let_hold(self.address) {
-            Ok(()) => self.clear("address"),
-            Err(error) => self.problem("address", &format!("keepalived's file cannot be written: {error}")),
-        }
-    }
-
-    fn keepalived(&mut self, line: &str) {
-        log::info(&format!("keepalived: {line}"));
-        // INSTANCE "pair" MASTER 100
-        let master = line.split_whitespace().nth(2) == Some("MASTER");
-        if master && !self.address && !self.undecided {
-            self.problem("address", "keepalived took the virtual IP although it was told not to");
-            let _ = self.ports.let_hold(false);
-        }
-    }
-
-    /// Who was active last becomes active again where both could.
-    fn remember_active(&mut self) {
-        let view = self.node.view();
-        let active = match (view.role, view.peer) {
-            (Role::Primary, _) => Some(self.config.side),
-            (Role::Secondary, Some(Role::Primary)) => Some(!self.config.side),
-            (Role::Secondary, _) => None,
-        };
-        if active.is_some() && active != self.memory.last_active {
-            self.memory.last_active = active;
-            if let Some(side) = active {
-                self.node.prefer(side);
-            }
-            self.keep();
-        }
-    }
-
-    /// Writes the memory; `false` when it could not be written.
-    fn keep(&mut self) -> bool {
-        match self.memory.store(&self.ports.place) {
-            Ok(()) => {
-                self.clear("memory");
-                true
-            }
-            Err(error) => {
-                self.problem("memory", &format!("what must be remembered cannot be written: {error}"));
-                false
-            }
-        }
-    }
-
-    fn asked(&mut self, asked: Asked) {
-        let Asked { request, reply } = asked;
-        match request {
-            Request::Status => {
-                self.look(false);
-                let _ = reply.send(Reply::Status(Box::new(self.status())));
-            }
-            Request::Switchover => {
-                // The checkpoint comes first, while this node still serves; the gap is shorter by it.
-                input::checkpoint(&self.ports, &self.config, &self.inputs, reply);
-            }
-            Request::FencePeer | Request::LocalIoError => {
-                // The kernel asks before its event has been read.
-                self.look(false);
-                let id = QuestionId(self.fresh());
-                self.questions.insert(id, reply);
-                let asked = match request {
-                    Request::LocalIoError => Handler::LocalIoError,
-                    _ => Handler::FencePeer,
-                };
-                self.event(Event::Question { id, asked });
             }
         }
     }

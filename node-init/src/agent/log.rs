@@ -25,3 +25,18 @@ pub fn kernel(text: &str) {
         let _ = log.write_all(format!("<2>edgepair: {text}\n").as_bytes());
     }
 }
+
+/// A step that makes something for the first time, in the words of the provisioning: `step ID: what`, `step ID done`.
+///
+/// # Errors
+/// The work's.
+pub async fn step<T>(
+    id: &str,
+    what: &str,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    info(&format!("step {id}: {what}"));
+    let made = work.await?;
+    info(&format!("step {id} done"));
+    Ok(made)
+}

@@ -157,6 +157,24 @@ fn two_new_boxes_form_a_pair_switch_over_and_stay_so_over_a_reboot() {
 }
 
 #[test]
+fn a_standby_takes_leave_before_it_goes_down_and_stays_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    boot(&world, [SECRET; 2], async |nodes| {
+        formed(nodes).await;
+        assert!(matches!(nodes[0].ask(Request::Leave).await, Reply::Refused(_)), "a is active");
+        let before = world.count("b: drbdadm connect");
+        assert_eq!(nodes[1].ask(Request::Leave).await, Reply::Accepted);
+        assert_eq!(world.count("b: drbdadm disconnect"), 1, "carried out before the answer");
+        // Longer than the first retry, at which a node that is not connected asks to connect again.
+        sleep(Duration::from_secs(8)).await;
+        assert_eq!(world.count("b: drbdadm connect"), before);
+        assert_eq!(nodes[0].status().await.role, Role::Active);
+    });
+    assert_eq!(world.lock().violations, [""; 0]);
+}
+
+#[test]
 fn one_box_waits_and_says_for_whom() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::new(folder.path());

@@ -1,5 +1,6 @@
-//! `node-init agent|status|switchover|fence-peer`.
+//! `node-init agent|status|switchover|promote|leave|fence-peer`.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,6 +31,25 @@ pub struct SwitchoverArguments {
     no_wait: bool,
     /// Wait at most so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+}
+
+/// Arguments of `node-init promote`.
+#[derive(Debug, Args)]
+pub struct PromoteArguments {
+    /// The other node's name, instead of typing it: it is off, and its disk will be wiped before it comes back.
+    #[arg(long, value_name = "NAME")]
+    other_is_off: Option<String>,
+    /// Wait at most so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+}
+
+/// Arguments of `node-init leave`.
+#[derive(Debug, Args)]
+pub struct LeaveArguments {
+    /// Wait at most so many seconds for the other node and the witness.
+    #[arg(long, value_name = "SECONDS", default_value_t = 12)]
     timeout: u64,
 }
 
@@ -90,6 +110,72 @@ pub(super) fn switchover(arguments: &SwitchoverArguments) -> anyhow::Result<()> 
         status.role,
         status.why
     )
+}
+
+/// `node-init promote`
+pub(super) fn promote(arguments: &PromoteArguments) -> anyhow::Result<()> {
+    let status = look()?;
+    let other = status.peer.name;
+    if status.role == Role::Active {
+        bail!("this node is active already");
+    }
+    if status.peer.reachable {
+        bail!(
+            "{other} answers: it is not off. `node-init switchover` on the active node moves the role in order"
+        );
+    }
+    let typed = match &arguments.other_is_off {
+        Some(name) => name.clone(),
+        None if std::io::stdin().is_terminal() => {
+            println!(
+                "This node is not active: {}.\n\
+                 It will go on alone with what it has. What only {other} has written is lost, and if {other} still runs,\n\
+                 both will write. Make sure that it is off, and wipe its disk before it comes back.\n\
+                 Type the name of the other node to go on:",
+                status.why
+            );
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line)?;
+            line.trim().to_owned()
+        }
+        None => bail!(
+            "not on a terminal: `--other-is-off {other}` says that the other node is off and will be wiped"
+        ),
+    };
+    if typed != other {
+        bail!("`{typed}` is not the name of the other node; nothing was done");
+    }
+    match ask(Request::Promote, ANSWER)? {
+        Reply::Accepted => {}
+        Reply::Refused(why) => bail!("not promoted: {why}"),
+        other => bail!("the agent answered {other:?}"),
+    }
+    let mut said = String::new();
+    for _ in 0..arguments.timeout.saturating_mul(5) {
+        let status = look()?;
+        if status.role == Role::Active {
+            println!("this node is active, alone; wipe the disk of {other} before it comes back");
+            return Ok(());
+        }
+        if status.why != said {
+            println!("{}", status.why);
+            said = status.why;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    bail!("after {} s this node is not active: {said}", arguments.timeout)
+}
+
+/// `node-init leave`
+pub(super) fn leave(arguments: &LeaveArguments) -> anyhow::Result<()> {
+    match ask(Request::Leave, Duration::from_secs(arguments.timeout.max(1)))? {
+        Reply::Accepted => {
+            println!("the other node does not need this one any more; it may go down");
+            Ok(())
+        }
+        Reply::Refused(why) => bail!("did not take leave: {why}"),
+        other => bail!("the agent answered {other:?}"),
+    }
 }
 
 /// `node-init fence-peer`: its exit code is the kernel's answer.

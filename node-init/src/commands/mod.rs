@@ -45,6 +45,16 @@ pub enum Command {
     /// Make the other node active, in order. Run on the active node.
     #[command(after_help = "Example:\n  node-init switchover --timeout 30")]
     Switchover(agent::SwitchoverArguments),
+    /// Make this node active alone, for good: the other one is off and will be wiped. Asks for its name to be typed.
+    #[command(
+        after_help = "Example, on the node that shall go on:\n  node-init promote\n\nWhat only the other node has written is lost. Before it comes back, give it an empty disk: it is then synchronised in full."
+    )]
+    Promote(agent::PromoteArguments),
+    /// Take leave of the other node, so that it goes on alone when this one goes down. Run by systemd at shutdown.
+    #[command(
+        after_help = "Example:\n  node-init leave && systemctl poweroff\n\nA node that stays up after all joins again with: systemctl restart edgepair-agent"
+    )]
+    Leave(agent::LeaveArguments),
     /// Answer DRBD: may this node go on without the other? Run by the kernel; the exit code is the answer (drbd.conf(5)).
     #[command(after_help = "Example:\n  node-init fence-peer; echo $?")]
     FencePeer(agent::FencePeerArguments),
@@ -63,6 +73,8 @@ pub fn main() -> ExitCode {
         Command::Agent => crate::agent::run(),
         Command::Status(arguments) => agent::status(&arguments),
         Command::Switchover(arguments) => agent::switchover(&arguments),
+        Command::Promote(arguments) => agent::promote(&arguments),
+        Command::Leave(arguments) => agent::leave(&arguments),
         Command::FencePeer(arguments) => return agent::fence_peer(&arguments),
         Command::Witness(arguments) => witness::run(arguments),
     };

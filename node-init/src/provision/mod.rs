@@ -11,6 +11,7 @@
 
 pub mod configure;
 mod early;
+mod report;
 mod run;
 pub mod seed;
 pub mod storage;

@@ -1,4 +1,4 @@
-//! The flow of `node-init provision`, and what it says.
+//! The flow of `node-init provision`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use edgepair_host_io::{HostRunner, Invocation, Runner};
 use edgepair_layout::path;
 use edgepair_render::{Rendered, render};
 use nix::fcntl::{Flock, FlockArg};
-use serde_json::json;
 
 use super::configure::{self, Wanted};
+use super::report::Report;
 use super::seed::cards::{self, Arguments};
 use super::seed::source::{self, Found, Search};
 use super::seed::{Choice, Force, Knows, choose};
@@ -20,7 +20,7 @@ use super::storage;
 use super::storage::apply::{Disk, apply};
 use super::storage::host::Host as StorageHost;
 use super::storage::plan::{Next, next};
-use crate::facts::{Booted, Facts, Problem, Provisioned};
+use crate::facts::{Booted, Facts, Problem};
 use crate::member::{self, Confirmed, DiskFile, Kept, Own, OwnDisk, Place};
 use crate::units::Manager;
 
@@ -67,19 +67,6 @@ const LOCK_PATIENCE: u32 = 4 * 120;
 /// How long a card that the seed names is waited for at boot, in quarters of a second.
 const CARD_PATIENCE: u32 = 4 * 15;
 
-/// What came of it.
-#[derive(Debug, Default)]
-struct Report {
-    pair: Option<String>,
-    difference: Option<edgepair_seed::Difference>,
-    steps: Vec<String>,
-    ids: Vec<&'static str>,
-    waiting: Vec<String>,
-    problems: Vec<Problem>,
-    /// Spent on waiting for devices and for other runs.
-    waited: Duration,
-}
-
 /// Runs it. Says whether nothing is left that a person has to solve.
 ///
 /// # Errors
@@ -90,39 +77,9 @@ pub fn run(request: &Request) -> anyhow::Result<bool> {
     let mut report = Report::default();
     let result = phases(request, &facts, &mut report);
     if !request.dry_run {
-        note(&facts, request, &report)?;
+        report.note(&facts, request)?;
     }
-    let own = (clock()? - start).saturating_sub(report.waited).as_secs_f64();
-    let waited = report.waited.as_secs_f64();
-    let took = match waited {
-        waited if waited < 0.1 => format!("{own:.2} s"),
-        waited => format!("{own:.2} s, and {waited:.2} s of waiting"),
-    };
-    if request.json {
-        let problems: Vec<_> = report
-            .problems
-            .iter()
-            .map(|problem| json!({"what": problem.what, "findings": problem.lines, "fix": problem.fix}))
-            .collect();
-        println!(
-            "{:#}",
-            json!({
-                "member": report.pair, "steps": report.ids, "waiting": report.waiting, "problems": problems,
-                "difference": report.difference.as_ref().map(edgepair_seed::Difference::to_json),
-                "dry_run": request.dry_run, "seconds": own, "seconds_waited": waited,
-            })
-        );
-    } else {
-        for what in &report.waiting {
-            println!("waiting for {what}");
-        }
-        match (report.steps.len(), report.problems.is_empty() && result.is_ok()) {
-            (0, true) => println!("no step is missing ({took})"),
-            (count, _) => {
-                println!("{count} steps {} ({took})", if request.dry_run { "missing" } else { "taken" })
-            }
-        }
-    }
+    report.print(request, clock()? - start, result.is_ok());
     result?;
     Ok(request.boot || report.problems.is_empty())
 }
@@ -335,7 +292,7 @@ fn configure_steps(
         let steps = configure::plan(wanted, &seen);
         if request.dry_run {
             for step in steps.iter().filter(|step| **step != configure::Step::Confirm) {
-                say(report, step.id(), &step.to_string(), "would");
+                report.say(step.id(), &step.to_string(), "would");
             }
             return Ok(());
         }
@@ -346,25 +303,10 @@ fn configure_steps(
             confirmed = true;
             continue;
         }
-        begin(report, step.id(), &step.to_string())?;
+        report.begin(step.id(), &step.to_string(), false)?;
         host.apply(wanted, step).with_context(|| format!("cannot {step}"))?;
         println!("step {} done", step.id());
     }
-}
-
-fn say(report: &mut Report, id: &'static str, what: &str, word: &str) {
-    println!("{word} {id}: {what}");
-    report.steps.push(what.to_owned());
-    report.ids.push(id);
-}
-
-/// Says that a step begins. One that was taken and is missing again would be taken for ever.
-fn begin(report: &mut Report, id: &'static str, what: &str) -> anyhow::Result<()> {
-    if report.steps.iter().any(|taken| taken == what) {
-        bail!("`{what}` was done and is still missing; `journalctl -b` may say why");
-    }
-    say(report, id, what, "step");
-    Ok(())
 }
 
 fn storage_phase(
@@ -390,15 +332,16 @@ fn storage_phase(
                 return Ok(());
             }
             Next::Step(step) if request.dry_run => {
-                say(report, step.id(), &step.to_string(), "would");
+                report.say(step.id(), &step.to_string(), "would");
                 println!("and then look again: what comes after depends on what is there");
                 return Ok(());
             }
             Next::Step(step) => {
                 let (id, what) = (step.id(), step.to_string());
-                begin(report, id, &what)?;
+                let word = if step.is_of_this_boot() { "up" } else { "step" };
+                report.begin(id, &what, step.is_of_this_boot())?;
                 apply(&mut host, wanted, &seen, step).with_context(|| format!("cannot {what}"))?;
-                println!("step {id} done");
+                println!("{word} {id} done");
             }
         }
     }
@@ -424,15 +367,4 @@ fn storage_phase(
         None => facts.solved("disk-moved"),
     }
     Ok(())
-}
-
-/// For the screen: what was done in this boot and what is waited for.
-fn note(facts: &Facts, request: &Request, report: &Report) -> anyhow::Result<()> {
-    let mut before: Provisioned = facts.get("provisioned").unwrap_or_default();
-    before.steps.extend(report.steps.iter().cloned());
-    if request.only != Some(Phase::Storage) {
-        before.waiting.clone_from(&report.waiting);
-        before.member.clone_from(&report.pair);
-    }
-    Ok(facts.put("provisioned", &before)?)
 }

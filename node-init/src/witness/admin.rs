@@ -21,6 +21,7 @@ use witness_protocol::PairId;
 use super::identity::{Fingerprint, Identity};
 use super::metrics::Metrics;
 use super::server::ACCEPT_AGAIN;
+use super::store::StoreError;
 use super::store::table::Table;
 use super::store::writer::{Store, Writer};
 
@@ -209,6 +210,9 @@ pub fn socket(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.sock")
 }
 
+/// A witness that starts is waited for so many quarters of a second.
+const STARTING: u32 = 20;
+
 /// Says a command to the witness that runs on `data_dir`, or carries it out on the database if none runs.
 ///
 /// # Errors
@@ -216,24 +220,67 @@ pub fn socket(data_dir: &Path) -> PathBuf {
 pub async fn say(data_dir: &Path, stamp_dir: &Path, command: Command) -> anyhow::Result<Value> {
     use std::io::ErrorKind::{ConnectionRefused, NotFound};
     let path = socket(data_dir);
-    match UnixStream::connect(&path).await {
-        Ok(stream) => say_to(stream, &command).await,
-        Err(e) if matches!(e.kind(), NotFound | ConnectionRefused) => {
-            let identity = Identity::load_or_create(data_dir)?;
-            let metrics = Arc::new(Metrics::default());
-            let store = Store::open(data_dir, stamp_dir, Arc::clone(&metrics))?;
-            let admin = Admin::new(&store, metrics, identity.fingerprint);
-            let result = admin.perform(command).await;
-            let Store { writer, thread, .. } = store;
-            drop((writer, admin));
-            // The thread ends when the last way to it is gone; a panic in it is a failure of the command.
-            thread.join().map_err(|_| anyhow::anyhow!("the writer stopped unexpectedly"))??;
-            result
+    for attempt in 0.. {
+        match UnixStream::connect(&path).await {
+            Ok(stream) => return say_to(stream, &command).await,
+            Err(e) if matches!(e.kind(), NotFound | ConnectionRefused) => {}
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("{} cannot be opened; are you root?", path.display()));
+            }
         }
-        Err(error) => {
-            Err(error).with_context(|| format!("{} cannot be opened; are you root?", path.display()))
+        let metrics = Arc::new(Metrics::default());
+        match Store::open(data_dir, stamp_dir, Arc::clone(&metrics)) {
+            Ok(store) => return alone(store, metrics, data_dir, stamp_dir, command).await,
+            // A witness that starts has the database before it has its socket.
+            Err(StoreError::InUse { .. }) if attempt < STARTING => {
+                sleep(std::time::Duration::from_millis(250)).await;
+            }
+            Err(error) => return Err(error.into()),
         }
     }
+    bail!("the witness on {} does not answer", data_dir.display())
+}
+
+/// Carries a command out on a database whose witness does not run.
+async fn alone(
+    store: Store,
+    metrics: Arc<Metrics>,
+    data_dir: &Path,
+    stamp_dir: &Path,
+    command: Command,
+) -> anyhow::Result<Value> {
+    // Only with the database's lock: a witness that starts now makes its key under it.
+    let identity = Identity::load_or_create(data_dir)?;
+    let admin = Admin::new(&store, metrics, identity.fingerprint);
+    let result = admin.perform(command).await;
+    let Store { writer, thread, .. } = store;
+    drop((writer, admin));
+    // The thread ends when the last way to it is gone; a panic in it is a failure of the command.
+    thread.join().map_err(|_| anyhow::anyhow!("the writer stopped unexpectedly"))??;
+    give_to_owner(data_dir)?;
+    give_to_owner(stamp_dir)?;
+    result
+}
+
+/// Files that root made for a witness with a user of its own (`DynamicUser=`) belong to that user, who could not
+/// read them otherwise.
+///
+/// # Errors
+/// The kernel's.
+pub fn give_to_owner(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::{MetadataExt, lchown};
+    let owner = std::fs::metadata(dir).with_context(|| dir.display().to_string())?;
+    if !nix::unistd::geteuid().is_root() || owner.uid() == 0 {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(dir)?.flatten() {
+        if entry.metadata().is_ok_and(|meta| meta.uid() != owner.uid()) {
+            lchown(entry.path(), Some(owner.uid()), Some(owner.gid()))
+                .with_context(|| entry.path().display().to_string())?;
+        }
+    }
+    Ok(())
 }
 
 async fn say_to(stream: UnixStream, command: &Command) -> anyhow::Result<Value> {

@@ -31,6 +31,7 @@ struct Shared {
 /// A switch with a thread per port.
 #[derive(Debug)]
 pub struct Switch {
+    table: Arc<Mutex<BTreeMap<[u8; 6], usize>>>,
     shared: Arc<Mutex<Shared>>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
@@ -81,7 +82,15 @@ impl Switch {
                 std::thread::spawn(move || carry(own, &shared, &table, &sockets, &machines))
             })
             .collect();
-        Ok(Self { shared, threads })
+        Ok(Self { shared, table, threads })
+    }
+
+    /// Teaches it where a machine is, for one that does not show itself: libslirp answers ARP for an address and then sends
+    /// from another, and a node that was taken back to a saved state does not ask again.
+    pub fn know(&self, machine: [u8; 6], port: usize) {
+        if let Ok(mut table) = self.table.lock() {
+            table.insert(machine, port);
+        }
     }
 
     /// Cuts two ports from each other, or joins them again.

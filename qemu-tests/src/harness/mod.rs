@@ -6,6 +6,7 @@
 pub mod accel;
 pub mod guest;
 pub mod host_port;
+pub mod inner;
 pub mod lan;
 pub mod pair;
 pub mod qmp;

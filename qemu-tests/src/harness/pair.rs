@@ -3,223 +3,20 @@
 //! [`Pair::flash`] makes the disks, [`Pair::open`] brings up switch, ports and witness, [`Pair::start`] a node. Nothing
 //! of it outlives the thread that opened it.
 
-use super::accel::Accel;
+mod look;
+mod spec;
+
+pub use look::status;
+pub use spec::{Doors, Extra, Place, Spec};
+
 use super::host_port::{Backward, Forward, HostPort, Leads};
 use super::lan::{Port, Switch};
 use super::site::{self, Side, Site};
-use super::vm::{Begin, Card, Config, Vm};
+use super::vm::{Begin, Vm};
 use super::witness::Witness;
-use super::{Deadline, Image};
 use anyhow::{Context, bail};
-use edgepair_host_io::sandbox::Mount;
-use edgepair_layout::path::NODE_INIT;
-use edgepair_status::{Role, Status};
-use serde::{Deserialize, Serialize};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// What is on the switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
-    /// A node.
-    Node(Side),
-    /// This computer: where clients come from.
-    Host,
-    /// The witness.
-    Witness,
-    /// A third machine.
-    Stranger,
-}
-
-impl Place {
-    /// All of them; the index is the switch's port.
-    pub const ALL: [Self; 5] =
-        [Self::Node(Side::A), Self::Node(Side::B), Self::Host, Self::Witness, Self::Stranger];
-
-    /// Its name in commands.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Node(side) => side.letter(),
-            Self::Host => "host",
-            Self::Witness => "witness",
-            Self::Stranger => "stranger",
-        }
-    }
-
-    /// The place of that name.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|place| place.word() == word)
-    }
-
-    fn port(self) -> usize {
-        Self::ALL.iter().position(|place| *place == self).unwrap_or(0)
-    }
-}
-
-/// TCP ports of this computer that lead into the lab.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Doors {
-    /// SSH of node a and b.
-    pub ssh: [u16; 2],
-    /// PostgreSQL at the virtual IP.
-    pub postgres: u16,
-    /// Where the witness listens.
-    pub witness: u16,
-}
-
-impl Doors {
-    /// Free ones.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn free() -> anyhow::Result<Self> {
-        match super::host_port::free_ports(4)?[..] {
-            [a, b, postgres, witness] => Ok(Self { ssh: [a, b], postgres, witness }),
-            _ => bail!("there are no four free ports"),
-        }
-    }
-}
-
-/// What a pair is made of; enough to open it again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Spec {
-    /// Its folder. The path is short: a Unix socket's name has at most 107 bytes.
-    pub dir: PathBuf,
-    /// The image.
-    pub image: Image,
-    /// Whether KVM is used.
-    pub kvm: bool,
-    /// Ways in.
-    pub doors: Doors,
-    /// Whether there is a witness.
-    pub witness: bool,
-    /// Whether every write and flush of the disks is recorded.
-    pub write_log: bool,
-}
-
-/// Longest path of the pair's folder, bytes: the longest name of a socket in it has to fit as well.
-const LONGEST: usize = 107 - "/lan/machine-stranger".len();
-
-impl Spec {
-    /// A pair in a folder.
-    ///
-    /// # Errors
-    /// When the folder's path is too long, or there are no free ports.
-    pub fn new(dir: &Path, image: &Image, accel: Accel, witness: bool) -> anyhow::Result<Self> {
-        let length = dir.as_os_str().len();
-        if length > LONGEST {
-            bail!(
-                "the path {} has {length} bytes, and sockets below it may have {LONGEST} at most\n  to do: choose a \
-                 shorter folder (EDGEPAIR_CACHE, or TMPDIR for tests)",
-                dir.display()
-            );
-        }
-        Ok(Self {
-            dir: dir.to_owned(),
-            image: image.clone(),
-            kvm: accel == Accel::Kvm,
-            doors: Doors::free()?,
-            witness,
-            write_log: false,
-        })
-    }
-
-    /// A copy of a pair that is off, with its saved states, in another folder and with other ports of this computer.
-    ///
-    /// # Errors
-    /// When it cannot be copied.
-    pub fn copy(&self, dir: &Path) -> anyhow::Result<Self> {
-        let mut copy = Self::new(dir, &self.image, self.accel(), self.witness)?;
-        copy.write_log = self.write_log;
-        for side in Side::BOTH {
-            fs::create_dir_all(copy.node(side))?;
-            site::copy_sparse(&self.flashed(side), &copy.flashed(side))?;
-            for file in ["disk.qcow2", "vars.qcow2"] {
-                site::copy_sparse(&self.node(side).join(file), &copy.node(side).join(file))?;
-            }
-        }
-        Ok(copy)
-    }
-
-    /// How its guests run.
-    pub fn accel(&self) -> Accel {
-        if self.kvm { Accel::Kvm } else { Accel::Tcg }
-    }
-
-    /// A time limit that suits how guests run, given what a real machine needs.
-    pub fn seconds(&self, on_real_hardware: u64) -> Deadline {
-        Deadline::seconds(on_real_hardware * self.accel().patience())
-    }
-
-    /// The disk as a node's box was flashed: what its copy-on-write layer lies on.
-    pub fn flashed(&self, side: Side) -> PathBuf {
-        self.dir.join(format!("flashed-{side}.img"))
-    }
-
-    /// Makes a second disk for a node, `second.qcow2` in its folder, over a file that it sees as `/in/second.img`.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub fn second_disk(&self, side: Side, image: &Path) -> anyhow::Result<Extra> {
-        let below = Mount { source: image.to_owned(), target: "/in/second.img".into(), writable: false };
-        super::vm::layer(&self.image, &self.node(side), &below, "second.qcow2", DISK)?;
-        let arguments = [
-            "-blockdev",
-            "driver=qcow2,node-name=disk1,file.driver=file,file.filename=/build/second.qcow2",
-            "-device",
-            "virtio-blk-pci,drive=disk1,bootindex=9,serial=edgepair-disk1",
-        ];
-        Ok(Extra { arguments: arguments.map(str::to_owned).into(), mounts: vec![below], mac: None })
-    }
-
-    fn lan(&self) -> PathBuf {
-        self.dir.join("lan")
-    }
-
-    /// A node's folder: its disk, its sockets, its serial line, its journal.
-    pub fn node(&self, side: Side) -> PathBuf {
-        self.dir.join(side.letter())
-    }
-
-    fn ports(&self) -> Vec<Port> {
-        let port = |place: Place| Port {
-            switch: self.lan().join(format!("switch-{}", place.word())),
-            machine: self.lan().join(format!("machine-{}", place.word())),
-        };
-        Place::ALL.into_iter().map(port).collect()
-    }
-
-    fn config(&self, side: Side, more: &Extra) -> Config {
-        let netdev = self.ports()[Place::Node(side).port()].netdev("/in/lan");
-        let lan = Mount { source: self.lan(), target: "/in/lan".into(), writable: true };
-        Config {
-            networks: vec![Card {
-                netdev,
-                mac: Some(more.mac.clone().unwrap_or_else(|| side.mac().to_owned())),
-            }],
-            watchdog: true,
-            write_log: self.write_log,
-            mounts: [vec![lan], more.mounts.clone()].concat(),
-            extra: more.arguments.clone(),
-            ..Config::plain(side.letter(), &self.flashed(side), DISK)
-        }
-    }
-}
-
-/// Size of a node's disk: the system, the lab's replicated storage and room for the rest.
-const DISK: u64 = 6 << 30;
-
-/// What a node of one scenario has beyond the usual.
-#[derive(Debug, Clone, Default)]
-pub struct Extra {
-    /// QEMU arguments.
-    pub arguments: Vec<String>,
-    /// Files of this computer that they name.
-    pub mounts: Vec<Mount>,
-    /// Another network card than the one in the seed.
-    pub mac: Option<String>,
-}
 
 /// The pair.
 #[derive(Debug)]
@@ -260,6 +57,10 @@ impl Pair {
             let it =
                 witness.insert(Witness::new(&spec.image, &spec.dir.join("witness"), spec.doors.witness)?);
             it.start()?;
+            // libslirp's own addresses: 52:55 and the four bytes of the address it answers for (its slirp.c, if_encap).
+            let address: std::net::Ipv4Addr = site::WITNESS.0.parse()?;
+            let [a, b, c, d] = address.octets();
+            switch.know([0x52, 0x55, a, b, c, d], Place::Witness.port());
         }
         let mut pair = Self {
             spec: spec.clone(),
@@ -402,82 +203,17 @@ impl Pair {
         self.spec.ports()[Place::Stranger.port()].clone()
     }
 
-    /// What a node says about itself.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub fn status(&mut self, side: Side) -> anyhow::Result<Status> {
-        let deadline = self.spec.seconds(5);
-        status(&mut self.node(side)?.guest, deadline)
-    }
-
-    /// What a node has written to its journal since its disk was made, over all boots.
-    pub fn journal(&self, side: Side) -> String {
-        let bytes = fs::read(self.spec.node(side).join("journal.log")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// The node that holds storage, datastore and virtual IP, if one says so.
-    ///
-    /// # Errors
-    /// When both say so.
-    pub fn active(&mut self) -> anyhow::Result<Option<Side>> {
-        let mut active = Vec::new();
-        for side in Side::BOTH {
-            if self.runs(side) && self.status(side).is_ok_and(|status| status.role == Role::Active) {
-                active.push(side);
-            }
-        }
-        match active[..] {
-            [] => Ok(None),
-            [side] => Ok(Some(side)),
-            _ => bail!("both nodes say that they are active"),
-        }
-    }
-
-    /// Waits until both nodes say that they are halves of a pair that works, one of them active; returns that one.
-    ///
-    /// # Errors
-    /// When they are not in time; with what each said last.
-    pub fn wait_formed(&mut self, deadline: Deadline, tell: &mut dyn FnMut(&str)) -> anyhow::Result<Side> {
-        loop {
-            let said = Side::BOTH.map(|side| self.status(side));
-            if let [Ok(a), Ok(b)] = &said {
-                if a.role == Role::Active && b.role == Role::Active {
-                    bail!("both nodes say that they are active");
-                }
-                let active =
-                    Side::BOTH.into_iter().zip([a, b]).find(|(_, status)| status.role == Role::Active);
-                if let (Some((side, _)), true) = (active, a.formed() && b.formed()) {
-                    return Ok(side);
-                }
-            }
-            let words = Side::BOTH.map(|side| match &said[side as usize] {
-                Ok(status) => format!("{side}: {}, {}", status.role, status.why),
-                Err(error) => format!("{side}: {}", error.to_string().lines().next().unwrap_or_default()),
-            });
-            tell(&words.join(" · "));
-            for side in Side::BOTH {
-                if !self.runs(side) {
-                    bail!("node {side} went off while the pair was forming");
-                }
-            }
-            if deadline.passed() {
-                bail!("the pair did not form in time\n  {}", words.join("\n  "));
-            }
-            std::thread::sleep(Duration::from_millis(500));
-        }
-    }
-
     /// Saves both machines and the witness under a name; they go on afterwards.
     ///
     /// # Errors
     /// QEMU's.
     pub fn save(&mut self, name: &str) -> anyhow::Result<()> {
-        self.quiet();
+        // Stopped in one moment: what either has under way then is lost for the saved machines, as on a real line, and
+        // must be no more than what TCP sends again at once.
         for side in Side::BOTH {
             self.node(side)?.pause(true)?;
         }
+        self.quiet();
         if let Some(witness) = &mut self.witness {
             witness.kill();
             witness.keep(name, false)?;
@@ -526,44 +262,4 @@ impl Pair {
         }
         Ok(())
     }
-
-    /// Asks both nodes what is the matter and leaves the answers beside their logs, for somebody to read.
-    pub fn autopsy(&mut self) {
-        const QUESTIONS: &str = "systemctl --failed --no-legend --plain; drbdsetup status --verbose --statistics 2>&1; ip address; \
-                                 cat /proc/drbd; systemctl list-jobs --no-pager; losetup --list; findmnt --real; \
-                                 journalctl --boot --priority=warning --no-pager | tail -n 60";
-        for side in Side::BOTH {
-            let deadline = self.spec.seconds(5);
-            let text = match self.node(side) {
-                Err(error) => format!("{error:#}\n"),
-                Ok(vm) => [
-                    format!("{NODE_INIT} status"),
-                    format!("{NODE_INIT} status --json"),
-                    QUESTIONS.to_owned(),
-                ]
-                .iter()
-                .map(|question| match vm.guest.try_run(question, deadline) {
-                    Ok(answer) => format!("# {question}\n{}\n\n", answer.text),
-                    Err(error) => format!("# {question}\n{error:#}\n\n"),
-                })
-                .collect(),
-            };
-            let path = self.spec.node(side).join("autopsy.log");
-            if let Err(error) = edgepair_host_io::atomic::write(&path, text.as_bytes(), 0o644) {
-                eprintln!("lab: {}: {error}", path.display());
-            }
-        }
-    }
-}
-
-/// What a node says about itself, by the shell inside.
-///
-/// # Errors
-/// When it does not answer.
-pub fn status(guest: &mut super::guest::Guest, deadline: Deadline) -> anyhow::Result<Status> {
-    let answer = guest.try_run(&format!("{NODE_INIT} status --json 2>&1"), deadline)?;
-    if answer.status != 0 {
-        bail!("{}", answer.text);
-    }
-    serde_json::from_str(&answer.text).with_context(|| format!("`status --json` said {}", answer.text))
 }

@@ -15,6 +15,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How often a silent port is tried at most.
+const PASSES: usize = 8;
 /// How many ports are tried before an answer is waited for.
 const BATCH: usize = 2048;
 
@@ -97,7 +99,14 @@ impl Stranger {
     pub fn scan_tcp(&mut self, address: IpAddr, known: u16, patience: u64) -> anyhow::Result<Scan> {
         let mac = self.find(address, Deadline::seconds(patience))?;
         let mut found = Scan::default();
-        for _pass in 0..2 {
+        // Twice at least: an answer may be lost. As long as a pass finds more, another one might.
+        let mut before = usize::MAX;
+        for pass in 0..PASSES {
+            let known_so_far = found.open.len() + found.refused.len();
+            if pass >= 2 && known_so_far == before {
+                break;
+            }
+            before = known_so_far;
             self.port += 1;
             let silent: Vec<u16> = (1..=u16::MAX)
                 .filter(|port| *port != known && !found.open.contains(port) && !found.refused.contains(port))

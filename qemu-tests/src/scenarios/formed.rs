@@ -1,21 +1,33 @@
-//! The pair that scenarios share: formed once in a run, saved, and given to each as a copy of its own.
+//! The pairs that scenarios share, one in `manual` mode and one with a witness: each formed once in a run, saved, and
+//! given to each scenario as it was then.
 
 use super::Context;
 use crate::harness::pair::{Pair, Spec};
-use crate::harness::site::{Side, Site, Wishes};
+use crate::harness::site::{SECRET_FILE, Side, Site, Wishes};
+use crate::harness::witness::Witness;
 use crate::harness::writer::Reach;
 use anyhow::Context as _;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Name of the saved state.
 const FORMED: &str = "formed";
 
-/// Where the shared pair is, once it was formed.
+/// How a shared pair decides who may be active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// `mode = "manual"`.
+    Manual,
+    /// `mode = "witness"`.
+    Watched,
+}
+
+/// Where the shared pairs are, once they were formed.
 #[derive(Debug, Default)]
 pub struct Shared {
-    formed: RefCell<Option<Kept>>,
+    formed: RefCell<BTreeMap<Kind, Kept>>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,9 +57,21 @@ impl Context<'_> {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn two_boxes(&self, dir: &Path) -> anyhow::Result<Lab> {
-        let spec = Spec::new(dir, self.image, self.accel, false)?;
-        let site = Site::make(&dir.join("seed"), &Wishes::manual("lab", self.accel))?;
+    pub fn two_boxes(&self, dir: &Path, kind: Kind) -> anyhow::Result<Lab> {
+        let spec = Spec::new(dir, self.image, self.accel, kind == Kind::Watched)?;
+        let mut wishes = Wishes::manual("lab", self.accel);
+        let seed = dir.join("seed");
+        let site = if spec.witness {
+            let mut witness = Witness::new(self.image, &dir.join("witness"), spec.doors.witness)?;
+            wishes.mode = "witness".into();
+            wishes.fingerprint = Some(witness.fingerprint()?);
+            let site = Site::make(&seed, &wishes)?;
+            witness.start()?;
+            witness.enrol(&wishes.name, &seed.join(SECRET_FILE))?;
+            site
+        } else {
+            Site::make(&seed, &wishes)?
+        };
         for side in Side::BOTH {
             Pair::flash(&spec, side, &site)?;
         }
@@ -63,12 +87,15 @@ impl Context<'_> {
     ///
     /// # Errors
     /// When it does not form; what both nodes said is in its folder.
-    pub fn form(&self) -> anyhow::Result<()> {
-        if self.shared.formed.borrow().is_some() {
+    pub fn form(&self, kind: Kind) -> anyhow::Result<()> {
+        if self.shared.formed.borrow().contains_key(&kind) {
             return Ok(());
         }
-        let dir = self.common.join("pair");
-        let mut lab = self.two_boxes(&dir)?;
+        let dir = self.common.join(match kind {
+            Kind::Manual => "pair",
+            Kind::Watched => "watched",
+        });
+        let mut lab = self.two_boxes(&dir, kind)?;
         lab.look(|lab| {
             let begun = now();
             for side in Side::BOTH {
@@ -81,12 +108,13 @@ impl Context<'_> {
             let begun = now();
             lab.pair.save(FORMED)?;
             println!("  saved in {:.1} s", begun.elapsed().as_secs_f32());
-            *self.shared.formed.borrow_mut() = Some(Kept {
+            let kept = Kept {
                 spec: lab.pair.spec.clone(),
                 active,
                 took,
                 journals: Side::BOTH.map(|side| lab.pair.journal(side)),
-            });
+            };
+            self.shared.formed.borrow_mut().insert(kind, kept);
             Ok(())
         })
     }
@@ -96,8 +124,7 @@ impl Context<'_> {
     /// # Errors
     /// When it does not form.
     pub fn forming_journals(&self) -> anyhow::Result<[String; 2]> {
-        self.form()?;
-        Ok(self.shared.formed.borrow().clone().context("the shared pair")?.journals)
+        Ok(self.kept(Kind::Manual)?.journals)
     }
 
     /// How long the shared pair took to form.
@@ -105,8 +132,12 @@ impl Context<'_> {
     /// # Errors
     /// When it does not form.
     pub fn forming_took(&self) -> anyhow::Result<Duration> {
-        self.form()?;
-        Ok(self.shared.formed.borrow().clone().context("the shared pair")?.took)
+        Ok(self.kept(Kind::Manual)?.took)
+    }
+
+    fn kept(&self, kind: Kind) -> anyhow::Result<Kept> {
+        self.form(kind)?;
+        self.shared.formed.borrow().get(&kind).cloned().context("the shared pair")
     }
 
     /// Takes the shared pair back to the moment when it was formed, and gives it to the scenario; what both nodes say is
@@ -115,8 +146,7 @@ impl Context<'_> {
     /// # Errors
     /// The scenario's.
     pub fn with_pair(&self, run: impl FnOnce(&mut Lab) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        self.form()?;
-        self.taken_back(false, run)
+        self.taken_back(Kind::Manual, false, run)
     }
 
     /// The same with a copy of the pair, for a scenario that writes new disks.
@@ -124,12 +154,24 @@ impl Context<'_> {
     /// # Errors
     /// The scenario's.
     pub fn with_copy(&self, run: impl FnOnce(&mut Lab) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        self.form()?;
-        self.taken_back(true, run)
+        self.taken_back(Kind::Manual, true, run)
     }
 
-    fn taken_back(&self, copy: bool, run: impl FnOnce(&mut Lab) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let kept = self.shared.formed.borrow().clone().context("the shared pair")?;
+    /// The same with the pair that has a witness.
+    ///
+    /// # Errors
+    /// The scenario's.
+    pub fn with_watched(&self, run: impl FnOnce(&mut Lab) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.taken_back(Kind::Watched, false, run)
+    }
+
+    fn taken_back(
+        &self,
+        kind: Kind,
+        copy: bool,
+        run: impl FnOnce(&mut Lab) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let kept = self.kept(kind)?;
         let site = Site::read(&kept.spec.dir.join("seed"))?;
         let spec = if copy { kept.spec.copy(&self.dir.join("pair"))? } else { kept.spec };
         let begun = now();

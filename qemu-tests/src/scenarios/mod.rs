@@ -2,11 +2,13 @@
 
 mod boot;
 mod corrupt_root;
+mod failover;
 mod formed;
 mod image_content;
 mod pair_forms;
 mod pair_ports;
 mod pair_power_cuts;
+mod pair_promote;
 mod pair_reboots;
 mod pair_refusals;
 mod secure_boot;
@@ -62,18 +64,29 @@ pub const ALL: &[Scenario] = &[
     written_copies::SCENARIO,
     boot::SCENARIO,
     corrupt_root::SCENARIO,
+    seed_one_node::SCENARIO,
+    seed_refused::SCENARIO,
     pair_forms::SCENARIO,
+    pair_reboots::SCENARIO,
+    pair_promote::SCENARIO,
+    failover::active_power_cut::SCENARIO,
+    failover::standby_power_cut::SCENARIO,
+    failover::link_cut::SCENARIO,
+    failover::witness_down::SCENARIO,
+    failover::agent_killed::SCENARIO,
+    failover::keepalived_killed::SCENARIO,
+    failover::kernel_hang::SCENARIO,
+    failover::suspended::SCENARIO,
+    failover::stale_first::SCENARIO,
+    failover::both_off::SCENARIO,
 ];
 
 /// Scenarios that run only when they are named: they need an image of another kind than the default one, or have not
 /// passed on a quiet machine yet and join the test run when they have.
 pub const BY_NAME: &[Scenario] = &[
     secure_boot::SCENARIO,
-    seed_one_node::SCENARIO,
-    seed_refused::SCENARIO,
     witness::SCENARIO,
     pair_ports::SCENARIO,
-    pair_reboots::SCENARIO,
     pair_refusals::SCENARIO,
     pair_power_cuts::SCENARIO,
 ];

@@ -83,7 +83,12 @@ fn show(lab: &mut Lab) -> anyhow::Result<()> {
 
 /// The kernel's word, not the agent's: the virtual IP is on this node and on no other.
 pub(super) fn addresses(lab: &mut Lab, active: Side) -> anyhow::Result<()> {
-    for side in Side::BOTH {
+    on_one_node(lab, &Side::BOTH, active)
+}
+
+/// The same for the nodes that are on.
+pub(super) fn on_one_node(lab: &mut Lab, on: &[Side], active: Side) -> anyhow::Result<()> {
+    for side in on.iter().copied() {
         let text = lab.pair.node(side)?.guest.run("ip -oneline address show scope global")?;
         for address in [VIRTUAL_IP, VIRTUAL_IP6] {
             let here = text.contains(&format!(" {address}/"));

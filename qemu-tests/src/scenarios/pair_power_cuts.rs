@@ -4,7 +4,7 @@
 //! The points are not a list in this file: they are read from what both nodes said when the shared pair was formed, so
 //! a new step is a new point.
 
-use super::formed::{Lab, now};
+use super::formed::{Kind, Lab, now};
 use super::soak::Soak;
 use super::{Context, Scenario};
 use crate::harness::Deadline;
@@ -69,7 +69,8 @@ impl Cut {
     }
 }
 
-/// The lines by which a journal says that a step begins (`step ID: what`) or is done (`step ID done`), and how far the
+/// The lines by which a journal says that a step begins (`step ID: what`) or is done (`step ID done`), the same for what is
+/// of one boot only (`up ID: what`), and how far the
 /// forming of the pair is (`forming of the pair: WORD`), shortened to `step ID begins`, `step ID done` and `forming
 /// WORD`; each once, in order.
 fn steps(journal: &str) -> Vec<String> {
@@ -80,10 +81,13 @@ fn steps(journal: &str) -> Vec<String> {
         if let Some(word) = said.strip_prefix("forming of the pair: ") {
             all.push(format!("forming {word}"));
         }
-        let Some(words) = said.strip_prefix("step ") else { continue };
+        let Some((word, words)) = said.split_once(' ').filter(|(word, _)| ["step", "up"].contains(word))
+        else {
+            continue;
+        };
         let point = match (words.strip_suffix(" done"), words.split_once(": ")) {
-            (Some(id), _) if !id.contains(' ') => format!("step {id} done"),
-            (_, Some((id, _))) if !id.contains(' ') => format!("step {id} begins"),
+            (Some(id), _) if !id.contains(' ') => format!("{word} {id} done"),
+            (_, Some((id, _))) if !id.contains(' ') => format!("{word} {id} begins"),
             _ => continue,
         };
         all.push(point);
@@ -162,7 +166,7 @@ fn form_with(context: &Context<'_>, dir: &Path, cuts: &[Cut]) -> anyhow::Result<
     // Known before anything runs: the shared pair may have to be formed for it.
     let instants = cuts.iter().any(|cut| matches!(cut, Cut::Instant { .. }));
     let forming = if instants { context.forming_took()? } else { Duration::ZERO };
-    let mut lab = context.two_boxes(dir)?;
+    let mut lab = context.two_boxes(dir, Kind::Manual)?;
     lab.look(|lab| {
         let begun = now();
         for side in Side::BOTH {

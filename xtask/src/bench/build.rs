@@ -122,9 +122,9 @@ cd "$dir/source"
         }
         shell(script, &[&text(&this.dir), image, LEFT_OUT, &text(&cache), MKOSI])?;
         let plan = fs::read_to_string(this.dir.join("plan")).map_err(|error| format!("plan: {error}"))?;
-        this.configure_mkosi(&plan)?;
         // Ours runs with a lock file, as mkosi runs with its packages downloaded.
         this.edgepair(&["lock", "images/x86-64.toml"])?;
+        this.configure_mkosi(&plan)?;
         Ok(this)
     }
 
@@ -146,8 +146,7 @@ cd "$dir/source"
              KernelCommandLine={arguments}\nPackages=\n{packages}\n\
              [Build]\nPackageCacheDirectory=mkosi.pkgcache\nCacheDirectory=mkosi.cache\nWorkspaceDirectory=work\nIncremental=yes\n"
         );
-        let sources = "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: trixie trixie-updates\nComponents: main non-free-firmware\n\
-                       Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n";
+        let sources = mkosi_sources(&self.dir.join("cache/apt"))?;
         let repart = [
             (
                 "00-esp",
@@ -167,7 +166,7 @@ cd "$dir/source"
             fs::write(mkosi.join(name), content).map_err(|error| format!("{name}: {error}"))
         };
         write("mkosi.conf", &conf)?;
-        write("mkosi.sandbox/etc/apt/sources.list.d/mkosi.sources", sources)?;
+        write("mkosi.sandbox/etc/apt/sources.list.d/mkosi.sources", &sources)?;
         for (name, content) in repart {
             write(&format!("mkosi.repart/{name}.conf"), content)?;
         }
@@ -248,4 +247,51 @@ fn shell(script: &str, words: &[&str]) -> Result<(), String> {
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+/// The archive that ours has just asked, in the form that mkosi takes (deb822, sources.list(5)).
+fn mkosi_sources(apt: &Path) -> Result<String, String> {
+    let folders = fs::read_dir(apt).map_err(|error| format!("{}: {error}", apt.display()))?;
+    let asked = |folder: &PathBuf| fs::metadata(folder.join("fetched")).and_then(|meta| meta.modified()).ok();
+    let newest = folders.flatten().map(|entry| entry.path()).filter(|folder| asked(folder).is_some());
+    let newest = newest.max_by_key(asked).ok_or("ours has asked no archive")?;
+    let path = newest.join("etc/sources.list");
+    let list = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let stanzas = list.lines().filter_map(stanza).collect::<Vec<_>>().join("\n");
+    if stanzas.is_empty() { Err(format!("{} names no archive", path.display())) } else { Ok(stanzas) }
+}
+
+/// `deb [options] URI suite components`, as a stanza. The options are ours: mkosi verifies with Debian's keys.
+fn stanza(line: &str) -> Option<String> {
+    let rest = line.strip_prefix("deb ")?.trim_start();
+    let rest = match rest.strip_prefix('[') {
+        Some(options) => options.split_once(']')?.1,
+        None => rest,
+    };
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    let [uri, suite, components @ ..] = &words[..] else { return None };
+    Some(format!(
+        "Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: {}\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
+        components.join(" ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stanza;
+
+    #[test]
+    fn a_source_line_becomes_a_stanza() {
+        let plain = stanza("deb https://mirror.example/debian trixie main non-free-firmware").unwrap();
+        assert!(plain.contains("URIs: https://mirror.example/debian\nSuites: trixie\n"), "{plain}");
+        assert!(plain.contains("Components: main non-free-firmware\n"), "{plain}");
+        assert_eq!(
+            stanza(
+                "deb [arch=amd64 signed-by=/x.gpg] https://mirror.example/debian trixie main non-free-firmware"
+            ),
+            Some(plain)
+        );
+        assert_eq!(stanza("# deb https://mirror.example/debian trixie main"), None);
+        assert_eq!(stanza(""), None);
+    }
 }

@@ -100,7 +100,7 @@ fn download(apt: &Apt<'_>, missing: &[(&String, &Locked)]) -> anyhow::Result<()>
         bail!(
             "--locked: these packages are neither in the cache nor in the archive:\n  {}\n{error:#}\n  \
              to do: take the archive's present versions with `edgepair lock IMAGE.toml --update`, or name a mirror in the \
-             definition that keeps old ones (for Debian, snapshot.debian.org)",
+             definition that keeps old ones (Debian runs an archive of all its past states)",
             still.join("\n  ")
         );
     }

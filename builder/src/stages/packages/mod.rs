@@ -4,6 +4,7 @@
 
 mod apt;
 mod locked;
+mod memo;
 
 pub use apt::{Apt, parse_simulation, parse_stanzas};
 pub use locked::resolve as resolve_locked;
@@ -18,6 +19,7 @@ use edgepair_host_io::digest;
 use edgepair_host_io::sandbox::Sandbox;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One package that goes into the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,7 +150,8 @@ fn take_local(apt: &Apt<'_>, definition: &Definition) -> anyhow::Result<Vec<Pack
     Ok(packages)
 }
 
-/// Asks the archive, downloads what is missing.
+/// Asks the archive, downloads what is missing. Returns how old the package index is, unless it was fetched just now;
+/// `refresh` has it fetched in any case.
 ///
 /// # Errors
 /// apt's words and what to do.
@@ -157,12 +160,21 @@ pub fn resolve(
     board: &Board,
     cache: &Cache,
     sandbox: &Sandbox,
-) -> anyhow::Result<Resolved> {
+    refresh: bool,
+) -> anyhow::Result<(Resolved, Option<Duration>)> {
     let apt = open(definition, board, cache, sandbox)?;
     let commands = commands(definition, board);
     let [update, simulate, download] = commands.as_slice() else { bail!("three apt calls are planned") };
     let mut packages = take_local(&apt, definition)?;
-    apt.run(update, true)?;
+    let age = memo::fresh(&apt).filter(|_| !refresh);
+    if age.is_none() {
+        apt.run(update, true)?;
+        memo::fetched(&apt)?;
+    }
+    let question = memo::Question::new(&apt, &commands, &packages)?;
+    if let Some(resolved) = question.known(&apt) {
+        return Ok((resolved, age));
+    }
     let chosen = parse_simulation(&apt.run(simulate, false)?);
     apt.run(download, true)?;
     packages.retain(|package| chosen.get(&package.name) == Some(&package.version));
@@ -183,5 +195,7 @@ pub fn resolve(
     for package in &packages {
         apt.keep_stanza(package)?;
     }
-    Ok(Resolved { packages, archives: apt.archives() })
+    let resolved = Resolved { packages, archives: apt.archives() };
+    question.keep(&resolved)?;
+    Ok((resolved, age))
 }

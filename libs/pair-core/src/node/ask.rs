@@ -158,7 +158,7 @@ impl Node {
         match purpose {
             Purpose::Claim => {
                 if won && self.stranded() {
-                    out.push(Effect::Promote { force: false });
+                    self.promote(false, out);
                 }
             }
             Purpose::Confirm | Purpose::Reread => {
@@ -192,7 +192,7 @@ impl Node {
             }
             Purpose::Appoint => {
                 if won && self.plan == Plan::Promoting && !self.view.connected() {
-                    out.push(Effect::Promote { force: self.view.disk < Disk::Consistent });
+                    self.promote(self.view.disk < Disk::Consistent, out);
                 } else {
                     self.plan = Plan::None;
                     self.sworn = false;

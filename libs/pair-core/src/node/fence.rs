@@ -34,6 +34,11 @@ impl Node {
             }
             self.freeze.get_or_insert(id);
         }
+        // A call that was held up may come after a younger one. Only the last to come is worked for; the other is
+        // ended, because the kernel asks nobody again while one of its handlers runs.
+        if let Some((former, _)) = self.question.take() {
+            out.push(Effect::Answer { id: former, code: Code::Stay });
+        }
         let Some(fresh) = out.fresh else { return };
         let (handler, step) = Handler::start(&self.facts(), self.rules, fresh);
         self.question = Some((id, handler));
@@ -59,7 +64,7 @@ impl Node {
         if self.pending.is_some_and(|p| p.id == request && p.purpose == Purpose::Power) {
             self.pending = None;
             if power == Power::Off && self.stranded() {
-                out.push(Effect::Promote { force: false });
+                self.promote(false, out);
             }
         }
     }

@@ -36,6 +36,7 @@ impl Node {
             self.plan = Plan::None;
             self.stop_change(out);
         }
+        self.promoting &= new.role == Role::Secondary;
         if !new.frozen {
             self.freeze = None;
             if !self.rules.lacks(Broken::PromiseForever) {
@@ -86,6 +87,7 @@ impl Node {
 
     fn retry(&mut self, out: &mut Out) {
         self.tried = false;
+        self.promoting = false;
         self.consent = None;
         match self.plan {
             Plan::Leaving(id) => {
@@ -107,7 +109,7 @@ impl Node {
         }
         let waits = self.me.side != self.preferred && self.plan == Plan::None;
         if waits && self.may_take_over() {
-            out.push(Effect::Promote { force: false });
+            self.promote(false, out);
         }
     }
 
@@ -118,12 +120,12 @@ impl Node {
         }
         match self.durable.policy.mode {
             Mode::Witness if self.rules.lacks(Broken::TrustConsistent) && !self.met => {
-                out.push(Effect::Promote { force: false });
+                self.promote(false, out);
             }
             Mode::Witness => self.ask(Purpose::Claim, out),
             Mode::Fence if self.met && self.view.disk == Disk::UpToDate => self.ask(Purpose::Power, out),
             Mode::Fence | Mode::Manual => {}
-            Mode::AvailabilityFirst => out.push(Effect::Promote { force: false }),
+            Mode::AvailabilityFirst => self.promote(false, out),
         }
     }
 
@@ -210,6 +212,7 @@ impl Node {
         let view = self.view;
         let needed = view.frozen
             || self.tried
+            || self.promoting
             || self.consent.is_some()
             || self.change.is_some()
             || self.plan != Plan::None
@@ -282,7 +285,7 @@ impl Node {
         let begins = self.me.side == self.preferred && !self.tried;
         if self.plan == Plan::None && begins && self.may_take_over() {
             self.tried = true;
-            out.push(Effect::Promote { force: false });
+            self.promote(false, out);
         }
         if let (Some(peer), Plan::None) = (self.peer, self.plan) {
             let moves = self.view.role == Role::Primary && !self.clients && peer.clients;

@@ -112,6 +112,8 @@ pub struct Node {
     pub(crate) pending: Option<Pending>,
     /// Something was tried and failed: not again before [`Timer::Retry`] or a change of the link.
     pub(crate) tried: bool,
+    /// `drbdadm primary` was ordered, and it may still be carried out.
+    pub(crate) promoting: bool,
     pub(crate) question: Option<(QuestionId, Handler)>,
     /// The freeze that lasts, named by its first question.
     pub(crate) freeze: Option<QuestionId>,
@@ -178,6 +180,7 @@ impl Node {
             peer: None,
             pending: None,
             tried: false,
+            promoting: false,
             question: None,
             freeze: None,
             promised: false,
@@ -326,6 +329,11 @@ impl Node {
 
     pub(crate) fn fired(&mut self, timer: Timer) {
         self.armed &= !(1 << timer as u8);
+    }
+
+    pub(crate) fn promote(&mut self, force: bool, out: &mut Out) {
+        self.promoting = true;
+        out.push(Effect::Promote { force });
     }
 
     pub(crate) fn reset(&mut self, out: &mut Out) {

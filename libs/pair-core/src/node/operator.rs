@@ -33,6 +33,8 @@ impl Node {
                 self.plan = Plan::HandOver;
             }
             Command::Leave if active => return Err(Reason::IsActive),
+            // It may be active before the peer has answered.
+            Command::Leave if self.promoting => return Err(Reason::Busy),
             // Without a peer there is nothing to ask.
             Command::Leave if !self.view.connected() => out.push(Effect::Halt),
             Command::Leave => {
@@ -55,7 +57,7 @@ impl Node {
                 match self.durable.policy.mode {
                     Mode::Witness => self.ask(Purpose::Appoint, out),
                     Mode::Fence | Mode::Manual | Mode::AvailabilityFirst => {
-                        out.push(Effect::Promote { force: self.view.disk < Disk::Consistent });
+                        self.promote(self.view.disk < Disk::Consistent, out);
                     }
                 }
             }

@@ -37,7 +37,7 @@ impl Node {
                 let free = self.view.healthy() && self.view.peer == Some(Role::Secondary);
                 let idle = self.plan == Plan::None && self.durable.prepared.is_none();
                 if known && free && idle && self.view.role == Role::Secondary {
-                    out.push(Effect::Promote { force: false });
+                    self.promote(false, out);
                 }
             }
             Message::Prepare { id, policy } => self.on_prepare(id, policy, out),

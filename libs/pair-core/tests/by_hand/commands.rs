@@ -63,6 +63,25 @@ fn every_refusal() {
 }
 
 #[test]
+fn a_node_that_is_about_to_be_active_does_not_leave() {
+    let free = View { peer: Some(Role::Secondary), ..HEALTHY };
+    let mut a = Bench::paired(Side::A);
+    assert!(a.view(free).contains(&Effect::Promote { force: false }));
+    assert_eq!(refused(&mut a, Command::Leave), Some(Reason::Busy));
+    assert!(a.node.armed(Timer::Retry));
+    // The other one was quicker: at the retry it is clear that nothing is under way any more.
+    a.view(HEALTHY);
+    a.on(Event::Timer(Timer::Retry));
+    assert_eq!(refused(&mut a, Command::Leave), None);
+    // Once it was active there is nothing under way either.
+    let mut a = Bench::paired(Side::A);
+    a.view(free);
+    a.view(ACTIVE);
+    a.view(free);
+    assert_eq!(refused(&mut a, Command::Leave), None);
+}
+
+#[test]
 fn a_node_without_a_peer_leaves_at_once_and_one_with_a_peer_asks() {
     let mut b = Bench::paired(Side::B);
     b.view(LOST);

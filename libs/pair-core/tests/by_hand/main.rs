@@ -3,8 +3,10 @@
 //! - `suspicions`: sequences that were suspected of breaking a node.
 //! - `commands`: what an operator may ask for, and what a node says of itself.
 //! - `answers`: the witness, the timers, the service.
+//! - `small`: timers, hellos, words.
 mod answers;
 mod commands;
+mod small;
 mod suspicions;
 
 use pair_core::{

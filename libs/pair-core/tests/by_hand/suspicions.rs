@@ -1,7 +1,7 @@
 //! Sequences of events that were suspected of breaking a node, written down one by one. What several nodes do
 //! together is the model's business (`tests/pair`); here is what one node must say or do at one point.
 
-use crate::{ACTIVE, Bench, DA, DB, FROZEN, HEALTHY, LOST, policy, record, said};
+use crate::{ACTIVE, Bench, DA, DB, FROZEN, HEALTHY, LOST, SOLO_A, policy, record, said, sent};
 use pair_core::{
     effect::{Alarm, Code, Effect, Query},
     event::{Answer, Asked, Command, Event, QuestionId, RequestId, Timer},
@@ -228,4 +228,17 @@ fn a_failed_disk_leaves_only_with_the_record_given_away() {
     let solo_b = record(8, Holder::Solo { side: Side::B, disk: DB });
     let effects = a.on(Event::Witness { request, answer: Answer::Won(solo_b) });
     assert!(effects.contains(&Effect::Reset) && !effects.contains(&done), "{effects:?}");
+}
+
+#[test]
+fn of_two_calls_of_the_handler_the_last_to_come_is_worked_for() {
+    let mut a = Bench::paired(Side::A);
+    a.view(ACTIVE);
+    a.view(FROZEN);
+    assert!(!a.asked(2).iter().any(|effect| matches!(effect, Effect::Answer { .. })));
+    let effects = a.asked(1);
+    assert!(effects.contains(&Effect::Answer { id: QuestionId(2), code: Code::Stay }), "{effects:?}");
+    let (request, _) = sent(&effects).expect("a claim for the call that is left");
+    let effects = a.on(Event::Witness { request, answer: Answer::Won(record(8, SOLO_A)) });
+    assert!(effects.contains(&Effect::Answer { id: QuestionId(1), code: Code::PeerOutdated }), "{effects:?}");
 }

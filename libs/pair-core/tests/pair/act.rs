@@ -113,11 +113,16 @@ impl World {
             return;
         }
         let lone = matches!((&event, self.hosts[at].lone), (Event::Witness { request, .. }, Some(lone)) if lone.request() == *request);
-        let Some(agent) = self.hosts[at].agent.as_mut().filter(|_| !lone) else {
+        if lone || self.hosts[at].agent.is_none() {
             self.lone_question(at, event, fresh, act);
             return;
-        };
+        }
         table::event(&event);
+        // The shell drops these when the link is not what it was when they were ordered.
+        if matches!(event, Event::Drbd { old, new } if old.connected() != new.connected()) {
+            self.hosts[at].held.retain(|held| !matches!(held, Held::Disconnect | Held::Outdate));
+        }
+        let Some(agent) = self.hosts[at].agent.as_mut() else { return };
         let before = agent.reason();
         let effects = agent.on(event, fresh);
         crate::picture::edge(before, &event, agent.reason());

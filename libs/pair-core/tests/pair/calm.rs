@@ -6,8 +6,10 @@
 
 use crate::{
     act::Act,
+    diagram::row,
+    laws::knows_later,
     moves::Move,
-    world::{Left, Power, Scenario, Stage, World},
+    world::{Held, Left, Power, Scenario, Stage, World},
 };
 use pair_core::{
     effect::Query,
@@ -23,6 +25,9 @@ use std::{
 };
 
 const STEPS: usize = 400;
+
+/// Of a run that leads nowhere.
+const SHOWN: usize = 40;
 
 /// States from which a run is known to end well.
 #[derive(Default)]
@@ -83,6 +88,33 @@ impl World {
 
     /// There is an undisturbed run from here to a pair that is well.
     pub fn recovers(&self, scenario: &Scenario, only: Option<usize>, good: &Good) -> bool {
+        self.calm_run(scenario, only, good, &mut |_, _| {})
+    }
+
+    /// The undisturbed runs from here that lead nowhere, as diagrams.
+    pub fn stuck(&self, scenario: &Scenario) -> String {
+        let mut text = String::new();
+        for only in [None, Some(0), Some(1)] {
+            let mut rows = Vec::new();
+            let counts = only.is_none_or(|at| self.current(at));
+            if counts
+                && !self.calm_run(scenario, only, &Good::default(), &mut |the, to| rows.push(row(the, to)))
+            {
+                let alone = only.map_or("both nodes", |at| ["only a", "only b"][at]);
+                text += &format!("  ✗ undisturbed from here, {alone}: {} moves lead nowhere\n", rows.len());
+                text.extend(rows.into_iter().take(SHOWN));
+            }
+        }
+        text
+    }
+
+    fn calm_run(
+        &self,
+        scenario: &Scenario,
+        only: Option<usize>,
+        good: &Good,
+        seen: &mut dyn FnMut(&Move, &World),
+    ) -> bool {
         let mut act = Act::new(scenario);
         let mut world = self.calmed(only, &mut act);
         let mut path = Vec::new();
@@ -104,6 +136,7 @@ impl World {
             moves.retain(|the| rank(the) == first);
             let Some(the) = moves.get(dice % moves.len().max(1)) else { return false };
             world.act(*the, &mut Act::new(scenario));
+            seen(the, &world);
         }
         false
     }
@@ -114,6 +147,8 @@ impl World {
         let record = self.witnesses[host.store.policy.witness.0 as usize].record;
         let named = record.holder.disk_of(crate::world::SIDES[at]) == Some(host.disk);
         let known = host.store.record.is_some_and(|seen| seen.lineage == record.lineage);
+        // A witness that lost history is no witness: this node proves that to it, and then an operator decides.
+        let forgot = knows_later(host, &record);
         let usable = match host.power {
             Power::Off => host.md.was_up_to_date,
             _ => {
@@ -129,8 +164,9 @@ impl World {
             Stage::Back(_) => true,
             _ => false,
         });
+        let yields = yields || host.held.contains(&Held::Outdate);
         let told = matches!(host.mail, Some(Message::Hello(hello)) if hello.frozen.is_some());
         let free = free && !yields && !told;
-        host.store.policy.mode == Mode::Witness && named && known && usable && free
+        host.store.policy.mode == Mode::Witness && named && known && !forgot && usable && free
     }
 }

@@ -15,31 +15,40 @@ pub fn draw(pair: &Pair, moves: &[Move]) -> String {
     text += &line("formed", &world);
     for the in moves {
         world = pair.step(&world, *the);
-        let arrow = match *the {
-            Move::Carry(at, _) => format!("{} ◀──▶ witness", name(at)),
-            Move::Hold(at, _) | Move::Waste(at, _) => format!("{} ───▶ witness", name(at)),
-            Move::Deliver(at, _) => format!("{} ◀─── witness", name(at)),
-            Move::Mail(to) => format!("{} ───▶ {}", name(1 - to), name(to)),
-            Move::Meet => "a ◀──▶ b".to_owned(),
-            Move::Crash(at) | Move::Boot(at) | Move::Sleep(at) | Move::Wake(at) | Move::Watchdog(at) => {
-                format!("{} ✕", name(at))
-            }
-            Move::Write(at)
-            | Move::Notice(at)
-            | Move::Timer(at, _)
-            | Move::Lose(at, _)
-            | Move::Delay(at, _) => name(at).to_owned(),
-            Move::Operator(at, _) | Move::DiskError(at) | Move::Replace(at) | Move::Clone(at) => {
-                name(at).to_owned()
-            }
-            _ => String::new(),
-        };
-        text += &line(&format!("{arrow:<15}{}", kind(the)), &world);
+        text += &row(the, &world);
     }
     if let Some(law) = world.breaks(&pair.scenario) {
         text += &format!("  ✗ broken: {law}\n");
+    } else if pair.scenario.alive {
+        text += &world.stuck(&pair.scenario);
     }
     text
+}
+
+/// One move and what it led to.
+pub fn row(the: &Move, world: &World) -> String {
+    let arrow = match *the {
+        Move::Carry(at, _) => format!("{} ◀──▶ witness", name(at)),
+        Move::Hold(at, _) | Move::Waste(at, _) => format!("{} ───▶ witness", name(at)),
+        Move::Deliver(at, _) => format!("{} ◀─── witness", name(at)),
+        Move::Mail(to) => format!("{} ───▶ {}", name(1 - to), name(to)),
+        Move::Meet => "a ◀──▶ b".to_owned(),
+        Move::Crash(at) | Move::Boot(at) | Move::Sleep(at) | Move::Wake(at) | Move::Watchdog(at) => {
+            format!("{} ✕", name(at))
+        }
+        Move::Write(at)
+        | Move::Notice(at)
+        | Move::Timer(at, _)
+        | Move::Slow(at)
+        | Move::Release(at)
+        | Move::Lose(at, _)
+        | Move::Delay(at, _) => name(at).to_owned(),
+        Move::Operator(at, _) | Move::DiskError(at) | Move::Replace(at) | Move::Clone(at) => {
+            name(at).to_owned()
+        }
+        _ => String::new(),
+    };
+    line(&format!("{arrow:<15}{}", kind(the)), world)
 }
 
 fn name(at: usize) -> &'static str {
@@ -65,6 +74,10 @@ fn line(what: &str, world: &World) -> String {
         more += if kernel.frozen { " frozen" } else { "" };
         more += if host.address { " VIP" } else { "" };
         more += if host.power == Power::Asleep { " asleep" } else { "" };
+        more += if host.slow { " slow" } else { "" };
+        for held in &host.held {
+            more += &format!(" {held:?}");
+        }
         more += if host.flights.iter().any(|f| matches!(f.stage, Stage::Going(..))) { " asks" } else { "" };
         format!("{role} {:?} {link} {:03b}{more}", kernel.disk, host.data)
     });

@@ -104,6 +104,6 @@ impl World {
 }
 
 /// It remembers more than the witness, which went back in time: it can prove that, but not claim.
-fn knows_later(host: &Host, record: &Record) -> bool {
+pub fn knows_later(host: &Host, record: &Record) -> bool {
     host.store.record.is_some_and(|seen| seen.lineage == record.lineage && seen.epoch > record.epoch)
 }

@@ -82,6 +82,7 @@ impl Model for Pair {
 pub struct Found {
     pub states: usize,
     pub generated: usize,
+    /// Length of the longest path.
     pub depth: usize,
     pub took: Duration,
     /// The first law broken, and how.
@@ -89,26 +90,29 @@ pub struct Found {
     pub complete: bool,
 }
 
-/// Explores everything within the scenario's bounds.
+/// Explores everything within the scenario's bounds. Depth first: its frontier is a path, where breadth first keeps
+/// millions of worlds. What it finds broken is looked for once more breadth first, for the shortest way to it.
 #[allow(clippy::disallowed_methods, reason = "a test measures itself")]
 pub fn explore(scenario: Scenario, bound: Duration) -> Found {
     let begun = Instant::now();
-    let checker = Pair::new(scenario)
-        .checker()
-        .threads(2)
-        .finish_when(HasDiscoveries::Any)
-        .timeout(bound)
-        .spawn_bfs()
-        .join();
-    let mut discoveries: Vec<_> =
-        checker.discoveries().into_iter().map(|(name, path)| (name, path.into_actions())).collect();
-    discoveries.sort_by_key(|(_, path)| path.len());
-    Found {
-        states: checker.unique_state_count(),
-        generated: checker.state_count(),
-        depth: checker.max_depth(),
+    let checker = || Pair::new(scenario).checker().threads(2).finish_when(HasDiscoveries::Any).timeout(bound);
+    let deep = checker().spawn_dfs().join();
+    let mut found = Found {
+        states: deep.unique_state_count(),
+        generated: deep.state_count(),
+        depth: deep.max_depth(),
         took: begun.elapsed(),
-        complete: checker.is_done() && begun.elapsed() < bound,
-        broken: discoveries.into_iter().next(),
+        complete: deep.is_done() && begun.elapsed() < bound,
+        broken: shortest(&deep),
+    };
+    drop(deep);
+    if found.broken.is_some() {
+        found.broken = shortest(&checker().spawn_bfs().join()).or(found.broken);
     }
+    found
+}
+
+fn shortest(checker: &impl Checker<Pair>) -> Option<(&'static str, Vec<Move>)> {
+    let found = checker.discoveries().into_iter().map(|(name, path)| (name, path.into_actions()));
+    found.min_by_key(|(_, path)| path.len())
 }

@@ -1,5 +1,6 @@
 //! What can happen next.
 
+use crate::drbd::Why;
 use crate::world::{Power, Scenario, Stage, World};
 use pair_core::{
     event::{Command, RequestId, Timer},
@@ -168,7 +169,12 @@ impl World {
         }
         let out = host.flights.iter().any(|flight| !flight.orphan);
         match timer {
-            Timer::Claim | Timer::Retry => !out,
+            Timer::Claim => !out,
+            // Nor while an order waits or is carried out.
+            Timer::Retry => {
+                let promotes = host.kernel.question.is_some_and(|question| question.why == Why::Promote);
+                !out && host.held.is_empty() && !promotes
+            }
             Timer::SelfFence => self.left.fence > 0,
             Timer::Reread => {
                 let witness = self.witnesses[agent.durable().policy.witness.0 as usize];

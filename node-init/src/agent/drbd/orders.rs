@@ -55,6 +55,13 @@ impl Order {
         }
     }
 
+    /// Is it wrong once the link has come or gone since it was given? Leaving and outdating are agreed with the peer for
+    /// one state of the link; carried out in the next they would cost a current copy, or let a peer go on without asking.
+    #[must_use]
+    pub fn of_one_link(self) -> bool {
+        matches!(self, Self::Disconnect | Self::Outdate)
+    }
+
     /// Carries it out.
     ///
     /// # Errors

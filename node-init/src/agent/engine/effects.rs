@@ -19,12 +19,16 @@ const HANDLER: Duration = Duration::from_millis(1500);
 /// A witness that is silent for so long is a problem of its own.
 pub(super) const WITNESS_AWAY: Duration = Duration::from_secs(30);
 
-/// What was decided, for the journal. What happens every second is left out.
-pub(super) fn log(event: Event, effects: &[Effect]) {
+/// What was decided, for the journal; `None` for what happens every few seconds.
+pub(super) fn in_words(event: Event, effects: &[Effect]) -> Option<String> {
     let quiet = |effect: &&Effect| {
         !matches!(
             effect,
-            Effect::Arm(_) | Effect::Disarm(_) | Effect::Tell(Message::Hello(_)) | Effect::Store(_)
+            Effect::Arm(_)
+                | Effect::Disarm(_)
+                | Effect::Tell(Message::Hello(_))
+                | Effect::Store(_)
+                | Effect::Ask { query: Query::Read, .. }
         )
     };
     let told: Vec<String> = effects.iter().filter(quiet).map(words).collect();
@@ -44,17 +48,18 @@ pub(super) fn log(event: Event, effects: &[Effect]) {
             old.link,
             if old.frozen { " frozen" } else { "" },
         ),
-        Event::Peer(Message::Hello(_)) | Event::Timer(_) | Event::Witness { .. } if told.is_empty() => return,
+        Event::Peer(Message::Hello(_)) | Event::Timer(_) | Event::Witness { .. } if told.is_empty() => {
+            return None;
+        }
         Event::Peer(Message::Hello(_)) => "the other node says how it is".to_owned(),
         event => format!("{event:?}"),
     };
     let told = if told.is_empty() { "nothing to do".to_owned() } else { told.join(", ") };
-    log::info(&format!("{cause}: {told}"));
+    Some(format!("{cause}: {told}"))
 }
 
 fn words(effect: &Effect) -> String {
     match effect {
-        Effect::Ask { query: Query::Read, .. } => "read the record".to_owned(),
         Effect::Ask { query: Query::Swap(swap), .. } => {
             format!("ask the witness for {:?} at epoch {}", swap.claim, swap.expect)
         }
@@ -117,6 +122,7 @@ impl Agent {
             }
             Effect::Promote { force } => self.order(Order::Promote { force }),
             Effect::Demote => self.order(Order::Demote),
+            Effect::Connect if self.left => {}
             Effect::Connect => self.order(Order::Connect),
             Effect::Disconnect => self.order(Order::Disconnect),
             Effect::AskAgain => self.order(Order::AskAgain),
@@ -129,7 +135,10 @@ impl Agent {
             }
             Effect::Tell(message) => self.mouth.say(&Said::Core(message)),
             Effect::Reset => self.ports.kernel.reset(),
-            Effect::Halt => log::info("this node may be switched off"),
+            Effect::Halt => {
+                self.left = true;
+                log::info("this node may be switched off");
+            }
             // There are no pods to move before Kubernetes runs here.
             Effect::Taint(on) => {
                 log::info(if on {
@@ -159,16 +168,22 @@ impl Agent {
     }
 
     pub(super) fn order(&mut self, order: Order) {
-        // The pair core repeats what still lacks; an order that waits already is not given twice.
-        if !self.ordered.contains(&order) {
-            self.ordered.push_back(order);
-            let _ = self.orders.send(order);
+        // The pair core repeats what still lacks; an order that waits already is not given twice. One that was given for
+        // another state of the link may be dropped, and stands for nothing.
+        let link = self.link.get();
+        let waits =
+            |(waiting, given): &(Order, u64)| *waiting == order && (!order.of_one_link() || *given == link);
+        if !self.ordered.iter().any(waits) {
+            self.ordered.push_back((order, link));
+            let _ = self.orders.send((order, link));
         }
     }
 
     pub(super) fn order_done(&mut self, order: Order, result: Result<(), String>) {
-        self.ordered.retain(|waiting| *waiting != order);
+        // They are carried out one after the other: it is the first.
+        self.ordered.pop_front();
         match result {
+            Ok(()) if order == Order::SkipSync => log::info("step skip-sync done"),
             Ok(()) => self.clear("order"),
             // Whether it may become active is decided while drbdadm runs; a refusal is no fault.
             Err(error) if matches!(order, Order::Promote { .. }) => log::info(&error),
@@ -178,9 +193,13 @@ impl Agent {
     }
 
     fn arm(&mut self, timer: Timer) {
+        let duration = self.config.duration(timer, self.retries, self.node.view().frozen);
+        self.arm_for(timer, duration);
+    }
+
+    pub(super) fn arm_for(&mut self, timer: Timer, duration: Duration) {
         self.timer_serial += 1;
         let serial = self.timer_serial;
-        let duration = self.config.duration(timer, self.retries, self.node.view().frozen);
         let inputs = self.inputs.clone();
         let task = spawn_local(async move {
             sleep(duration).await;
@@ -227,11 +246,13 @@ impl Agent {
                 self.clear("witness");
             }
             Some(error) => {
-                let since = *self.witness_silent.get_or_insert_with(Instant::now);
-                if since.elapsed() < Duration::from_millis(1) {
-                    log::warn(&format!("the witness: {error}"));
+                self.witness_silent.get_or_insert_with(Instant::now);
+                // Why it does not answer differs from try to try; that it does not is told once.
+                let text = format!("the witness does not answer: {error}");
+                match self.problems.get_mut("witness") {
+                    Some(present) => *present = text,
+                    None => self.problem("witness", &text),
                 }
-                self.problem("witness", &format!("the witness does not answer: {error}"));
             }
         }
         if let (Some(pool), Some(keeper)) = (&mut self.witness, keeper) {

@@ -9,8 +9,9 @@ use crate::agent::peer::Heard;
 use crate::agent::ports::Ports;
 use crate::agent::service::Report;
 use crate::witness::client::Keeper;
-use edgepair_host_io::Invocation;
+use edgepair_host_io::{Invocation, Runner};
 use pair_core::event::{Answer, Power, RequestId, Timer};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,17 +73,27 @@ pub fn map<T: 'static>(inputs: &mpsc::Sender<Input>, wrap: fn(T) -> Input) -> mp
     sender
 }
 
-/// Carries out DRBD's orders, one after the other.
-pub fn order_task(ports: &Ports, inputs: &mpsc::Sender<Input>) -> mpsc::UnboundedSender<Order> {
-    let (sender, mut receiver) = mpsc::unbounded_channel::<Order>();
-    let (runner, inputs) = (Arc::clone(&ports.runner), inputs.clone());
+/// Carries out DRBD's orders, one after the other. An order comes with the count of the link's changes when it was
+/// given; one that is only right for that link is dropped when the count in `link` has moved on.
+pub fn order_task(
+    runner: Arc<dyn Runner + Send + Sync>,
+    inputs: &mpsc::Sender<Input>,
+    link: Rc<Cell<u64>>,
+) -> mpsc::UnboundedSender<(Order, u64)> {
+    let (sender, mut receiver) = mpsc::unbounded_channel::<(Order, u64)>();
+    let inputs = inputs.clone();
     spawn_local(async move {
-        while let Some(order) = receiver.recv().await {
-            let runner = Arc::clone(&runner);
-            let work = tokio::task::spawn_blocking(move || order.carry_out(&*runner));
-            let result = match work.await {
-                Ok(result) => result.map_err(|error| error.to_string()),
-                Err(_) => Err("the order's thread ended early".to_owned()),
+        while let Some((order, given)) = receiver.recv().await {
+            let result = if order.of_one_link() && link.get() != given {
+                log::info(&format!("{order:?} was for a link that is not the same any more: dropped"));
+                Ok(())
+            } else {
+                let runner = Arc::clone(&runner);
+                let work = tokio::task::spawn_blocking(move || order.carry_out(&*runner));
+                match work.await {
+                    Ok(result) => result.map_err(|error| error.to_string()),
+                    Err(_) => Err("the order's thread ended early".to_owned()),
+                }
             };
             if inputs.send(Input::Ordered(order, result)).await.is_err() {
                 return;
@@ -125,4 +136,58 @@ pub fn checkpoint(
         }
         let _ = inputs.send(Input::Switchover(reply)).await;
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgepair_host_io::{CommandError, Output};
+    use std::sync::Mutex;
+    use tokio::task::LocalSet;
+
+    /// Notes the calls; each one lasts until the test lets it end.
+    #[derive(Debug)]
+    struct Slow {
+        calls: Arc<Mutex<Vec<String>>>,
+        begun: mpsc::UnboundedSender<()>,
+        end: Mutex<std::sync::mpsc::Receiver<()>>,
+    }
+
+    impl Runner for Slow {
+        fn run(&self, call: &Invocation) -> Result<Output, CommandError> {
+            self.calls.lock().unwrap().push(call.args.join(" "));
+            self.begun.send(()).unwrap();
+            self.end.lock().unwrap().recv().unwrap();
+            Ok(Output { stdout: Vec::new(), stderr: Vec::new() })
+        }
+    }
+
+    #[test]
+    fn what_was_agreed_for_one_state_of_the_link_is_not_carried_out_in_the_next() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let (begun, mut begins) = mpsc::unbounded_channel();
+            let (go_on, end) = std::sync::mpsc::channel();
+            let calls = Arc::<Mutex<Vec<String>>>::default();
+            let runner = Arc::new(Slow { calls: Arc::clone(&calls), begun, end: Mutex::new(end) });
+            let (inputs, mut results) = mpsc::channel(8);
+            let link = Rc::new(Cell::new(0));
+            let orders = order_task(runner, &inputs, Rc::clone(&link));
+            for order in [Order::Promote { force: false }, Order::Disconnect, Order::Outdate, Order::Connect]
+            {
+                orders.send((order, link.get())).unwrap();
+            }
+            begins.recv().await.unwrap();
+            link.set(1);
+            orders.send((Order::Disconnect, link.get())).unwrap();
+            for _ in 0..3 {
+                go_on.send(()).unwrap();
+            }
+            for _ in 0..5 {
+                assert!(matches!(results.recv().await, Some(Input::Ordered(_, Ok(())))));
+            }
+            let calls = calls.lock().unwrap();
+            assert_eq!(*calls, ["primary edgepair", "connect edgepair", "disconnect edgepair"]);
+        });
+    }
 }

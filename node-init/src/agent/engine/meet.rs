@@ -150,10 +150,11 @@ impl Agent {
                 }
                 Move::SkipSync => {
                     // The proof is used up by the order.
-                    if let (Ok(_proof), false) =
-                        (self.form_facts().prove(), self.ordered.contains(&Order::SkipSync))
-                    {
-                        log::info("both disks are new: the first synchronisation is skipped");
+                    if let (Ok(_proof), false) = (
+                        self.form_facts().prove(),
+                        self.ordered.iter().any(|(order, _)| *order == Order::SkipSync),
+                    ) {
+                        log::info("step skip-sync: both disks are new, skip the first synchronisation");
                         self.order(Order::SkipSync);
                     }
                     return;

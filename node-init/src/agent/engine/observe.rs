@@ -46,7 +46,7 @@ impl Agent {
     /// Looks at DRBD and tells the pair core what is new. `lost`: the connection was lost, whatever it is now.
     pub(super) fn look(&mut self, lost: bool) {
         // While a disk is being outdated, what the kernel says is ahead of what is on the disk.
-        if self.ordered.front() == Some(&Order::Outdate) {
+        if self.ordered.front().is_some_and(|(order, _)| *order == Order::Outdate) {
             return;
         }
         let text = match self.ports.kernel.drbd() {
@@ -80,6 +80,9 @@ impl Agent {
         let old = self.node.view();
         if old.link != new.link {
             self.retries = 0;
+        }
+        if old.connected() != new.connected() {
+            self.link.set(self.link.get().wrapping_add(1));
         }
         if new.disk != Disk::Inconsistent {
             self.just_created = Some(false);

@@ -2,6 +2,7 @@
 
 use super::Formation;
 use crate::agent::config::{Config, Store};
+use crate::agent::log;
 use crate::agent::ports::Ports;
 use anyhow::{Context, bail};
 use edgepair_host_io::{Invocation, atomic};
@@ -130,7 +131,9 @@ impl Data<'_> {
         let options = ["-q", "-L", "pair", "-m", "1"];
         let extended = ["-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"];
         let call = Invocation::new("mkfs.ext4").args(options).args(extended).arg(DRBD_DEVICE);
-        self.ports.run(call).await.map(drop)
+        log::step("file-system", "make the file system on the replicated device", self.ports.run(call))
+            .await
+            .map(drop)
     }
 
     /// Whether the mounted data set is this pair's and finished.
@@ -196,9 +199,12 @@ impl Data<'_> {
             "-D",
         ];
         let call = as_postgres(INITDB).args(options).arg(unfinished.to_string_lossy());
-        self.ports.run(call).await?;
-        // initdb has synced every file.
-        Ok(atomic::publish(&unfinished, &self.path(POSTGRES_DATA))?)
+        log::step("cluster", "make the database cluster", async {
+            self.ports.run(call).await?;
+            // initdb has synced every file.
+            Ok(atomic::publish(&unfinished, &self.path(POSTGRES_DATA))?)
+        })
+        .await
     }
 
     /// Role, database and marker, once the server runs. Also when the pair's secret has changed since.
@@ -206,11 +212,14 @@ impl Data<'_> {
     /// # Errors
     /// The programs'.
     pub async fn finish(&self, salt: [u8; 16]) -> anyhow::Result<()> {
-        if self.config.store == Store::Postgres {
-            let verifier = super::verifier::scram_sha_256(self.config.database_password(), &salt);
-            self.sql(&role_and_database(&verifier)).await?;
-        }
-        Ok(self.ports.place.write(MARKER, &self.own_marker())?)
+        log::step("database", "make role and database, and mark the data set as this pair's", async {
+            if self.config.store == Store::Postgres {
+                let verifier = super::verifier::scram_sha_256(self.config.database_password(), &salt);
+                self.sql(&role_and_database(&verifier)).await?;
+            }
+            Ok(self.ports.place.write(MARKER, &self.own_marker())?)
+        })
+        .await
     }
 
     fn own_marker(&self) -> Marker {

@@ -12,6 +12,8 @@
 pub mod noise;
 pub mod wire;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use noise::{ChannelError, Listener, Speaker};
 use pair_core::record::Side;
 use std::cell::Cell;
@@ -139,7 +141,10 @@ async fn speak(
     loop {
         let dial = timeout(SILENCE, TcpStream::connect(address)).await;
         let opened = match dial {
-            Ok(Ok(stream)) => Speaker::open(stream, &settings.key, settings.side).await,
+            Ok(Ok(stream)) => match bounded(&stream) {
+                Ok(()) => Speaker::open(stream, &settings.key, settings.side).await,
+                Err(error) => Err(error.into()),
+            },
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(ChannelError::Silent),
         };
@@ -168,6 +173,13 @@ async fn speak(
         }
         sleep(AGAIN).await;
     }
+}
+
+/// A speaker hears nothing: without this bound it would go on talking to a link that was cut, and after it is healed wait
+/// for TCP's next retransmission, half a minute after a cut of half a minute (tcp(7), RFC 5482).
+fn bounded(stream: &TcpStream) -> std::io::Result<()> {
+    let limit = u32::try_from(SILENCE.as_millis()).unwrap_or(u32::MAX);
+    Ok(setsockopt(stream, TcpUserTimeout, &limit)?)
 }
 
 /// Says what comes, and that it is alive when nothing does, until the conversation breaks.

@@ -125,9 +125,11 @@ impl Inner {
     fn table(&self, at: usize) -> String {
         let (own, other) = (&self.hosts[at], &self.hosts[1 - at]);
         let role = |primary| if primary { "Primary" } else { "Secondary" };
+        // An orderly disconnect is a change of state of both.
+        let left = if other.disk == "Outdated" { "Outdated" } else { "DUnknown" };
         let (state, peer, peer_disk) = match (self.connected(), own.wants) {
             (true, _) => ("Connected", role(other.primary), other.disk),
-            (false, true) => ("WFConnection", "Unknown", "DUnknown"),
+            (false, true) => ("WFConnection", "Unknown", left),
             (false, false) => ("StandAlone", "Unknown", "DUnknown"),
         };
         format!(
@@ -183,6 +185,12 @@ impl Inner {
                         host.disk = "UpToDate";
                         host.just_created = false;
                     }
+                }
+            }
+            ["drbdadm", "disconnect", _] => {
+                self.hosts[at].wants = false;
+                if connected && self.hosts[1 - at].primary {
+                    self.hosts[at].disk = "Outdated";
                 }
             }
             ["drbdadm", "new-current-uuid", "--clear-bitmap", "edgepair/0"] => {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Place;
-use crate::witness::admin::{Command, Enrolment, say};
+use crate::witness::admin::{Command, Enrolment, give_to_owner, say};
 use crate::witness::identity::Identity;
 
 #[derive(Debug, Args)]
@@ -149,7 +149,9 @@ pub(super) fn restored(arguments: &Restored) -> anyhow::Result<()> {
 
 pub(super) fn fingerprint(arguments: &Fingerprint) -> anyhow::Result<()> {
     arguments.place.prepare()?;
-    println!("{}", Identity::load_or_create(&arguments.place.data_dir)?.fingerprint);
+    let identity = Identity::load_or_create(&arguments.place.data_dir)?;
+    give_to_owner(&arguments.place.data_dir)?;
+    println!("{}", identity.fingerprint);
     Ok(())
 }
 

@@ -159,6 +159,14 @@ impl Step {
             Self::Watchdog(_) => "watchdog",
         }
     }
+
+    /// Whether it is the kernel's memory that it changes and nothing else: such a step belongs to every boot.
+    pub const fn is_of_this_boot(&self) -> bool {
+        match self {
+            Self::AttachLoop | Self::Attach | Self::Watchdog(_) => true,
+            Self::WriteFile(..) | Self::Metadata { .. } | Self::Pair | Self::Finish(_) => false,
+        }
+    }
 }
 
 impl std::fmt::Display for Step {

@@ -1,0 +1,155 @@
+//! What breaks while a pair with a witness serves, and what must become of it: one file a row.
+//!
+//! Every row runs with a writer at the virtual IP and a second one inside each node, and ends with the same checks: every
+//! acknowledged row is there, once; the two nodes' datastores never acknowledged in turns; the pair is whole again.
+
+pub mod active_power_cut;
+pub mod agent_killed;
+pub mod both_off;
+pub mod keepalived_killed;
+pub mod kernel_hang;
+pub mod link_cut;
+pub mod stale_first;
+pub mod standby_power_cut;
+pub mod suspended;
+pub mod witness_down;
+
+use super::formed::{Lab, now};
+use super::{Context, Scenario};
+use crate::harness::Deadline;
+use crate::harness::inner::{self, InnerWriters};
+use crate::harness::site::Side;
+use crate::harness::writer::{Verdict, Writer};
+use anyhow::{Context as _, ensure};
+use edgepair_status::Role;
+use std::time::{Duration, Instant};
+
+/// A pair under fire.
+struct Watched<'a> {
+    lab: &'a mut Lab,
+    writer: Writer,
+    inner: InnerWriters,
+    /// How often a writer inside was started, so that no number is used twice.
+    starts: i64,
+}
+
+impl Watched<'_> {
+    /// Switches a node on again, with its writer.
+    fn start(&mut self, context: &Context<'_>, side: Side) -> anyhow::Result<()> {
+        self.lab.pair.start(side)?;
+        self.lab.pair.node(side)?.guest.wait(context.seconds(60))?;
+        self.start_inner(side)
+    }
+
+    fn start_inner(&mut self, side: Side) -> anyhow::Result<()> {
+        self.starts += 1;
+        inner::start_in(&mut self.lab.pair, side, self.starts * 1_000_000)
+    }
+
+    /// Waits until this node says that it is active.
+    fn wait_active(&mut self, side: Side, deadline: Deadline) -> anyhow::Result<()> {
+        loop {
+            let status = self.lab.pair.status(side);
+            if status.as_ref().is_ok_and(|status| status.role == Role::Active) {
+                return Ok(());
+            }
+            ensure!(
+                !deadline.passed(),
+                "node {side} did not become active: {}",
+                status.map_or_else(
+                    |error| format!("{error:#}"),
+                    |status| format!("{}: {}", status.role, status.why)
+                )
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Waits for writes at the virtual IP and says how long it took since `fault`.
+    fn wait_written(&mut self, context: &Context<'_>, what: &str, fault: Instant) -> anyhow::Result<()> {
+        self.writer.wait_for(1, context.seconds(40)).with_context(|| format!("writes after {what}"))?;
+        println!("  {what}: first write acknowledged after {:.1} s", fault.elapsed().as_secs_f32());
+        self.writer.wait_for(10, context.seconds(20))
+    }
+
+    /// Waits until the pair is whole; returns the active node.
+    fn wait_whole(&mut self, context: &Context<'_>) -> anyhow::Result<Side> {
+        let begun = now();
+        let deadline = context.seconds(120);
+        let active = loop {
+            let active = self.lab.pair.wait_formed(deadline, &mut |_| {})?;
+            // Whole is also what the record says: a pair that is not paired there has no successor.
+            let mut records = Vec::new();
+            for side in Side::BOTH {
+                records.push(self.lab.pair.status(side)?.record);
+            }
+            if records.iter().all(|record| record.as_deref() == Some("paired")) {
+                break active;
+            }
+            ensure!(!deadline.passed(), "both disks are current, and the record still says {records:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        };
+        println!("  whole again after {:.1} s, node {active} is active", begun.elapsed().as_secs_f32());
+        Ok(active)
+    }
+}
+
+/// Runs one row: the pair as it was formed, writers on, the fault, and the data check. `most` is how often the datastore
+/// that serves may have changed at the end.
+fn row(
+    context: &Context<'_>,
+    most: usize,
+    fault: impl FnOnce(&mut Watched<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    context.with_watched(|lab| {
+        let active = lab.active;
+        let inner = InnerWriters::watch(&lab.pair);
+        let writer = Writer::start(&lab.reach, 1, &lab.folder(Side::A).join("acknowledged.log"))?;
+        let mut watched = Watched { lab, writer, inner, starts: 0 };
+        for side in Side::BOTH {
+            watched.start_inner(side)?;
+        }
+        watched.writer.wait_for(20, context.seconds(30))?;
+        watched.inner.wait_for(active, context.seconds(30))?;
+        fault(&mut watched)?;
+        let Watched { lab, writer, inner, .. } = watched;
+        let outside = Verdict::check(&lab.reach, &writer.stop()?)?;
+        let seen = inner.seen();
+        inner::check(&seen, &lab.reach.query("SELECT node, number FROM lab_inner")?)?;
+        let moves = inner::moves(&seen);
+        ensure!(
+            moves <= most,
+            "the two nodes' datastores acknowledged in turns: {moves} changes, where {most} are expected"
+        );
+        println!(
+            "  data: {} acknowledged at the virtual IP and {} inside, 0 lost, 0 twice, no overlap ({moves} changes of node); \
+             longest gap {:.1} s",
+            outside.acknowledged,
+            seen.len(),
+            outside.gap.as_secs_f32()
+        );
+        Ok(())
+    })
+}
+
+/// Both disks hold the same: DRBD reads and compares them block by block. Minutes on emulated processors, so only where
+/// `EDGEPAIR_VERIFY` is set, as in long runs.
+fn verify(watched: &mut Watched<'_>, context: &Context<'_>, active: Side) -> anyhow::Result<()> {
+    if std::env::var_os("EDGEPAIR_VERIFY").is_none() {
+        return Ok(());
+    }
+    let vm = watched.lab.pair.node(active)?;
+    let begun = now();
+    vm.guest.run("drbdadm verify edgepair")?;
+    let deadline = context.seconds(240);
+    loop {
+        let text = vm.guest.run("cat /proc/drbd")?;
+        if !text.contains("cs:Verify") {
+            ensure!(text.contains("oos:0"), "the disks are not equal:\n{text}");
+            println!("  drbdadm verify: the disks are equal ({:.0} s)", begun.elapsed().as_secs_f32());
+            return Ok(());
+        }
+        ensure!(!deadline.passed(), "drbdadm verify does not end:\n{text}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
