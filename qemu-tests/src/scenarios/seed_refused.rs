@@ -107,10 +107,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
     let disk = "/dev/disk/by-id/virtio-other-disk";
     vm.guest.run(&format!("wipefs --quiet --all {disk} && dd if=/dev/zero of={disk} bs=1M count=1 conv=fsync status=none && dd if=/dev/zero of={disk} bs=1M seek=1535 count=1 conv=fsync status=none"))?;
     let said = vm.guest.run(&format!("{NODE_INIT} provision"))?;
-    ensure!(
-        said.contains("step metadata done") && said.contains("up attach done"),
-        "an empty disk:\n{said}"
-    );
+    ensure!(said.contains("step metadata done") && said.contains("up attach done"), "an empty disk:\n{said}");
     wait_provisioned(context, &mut vm)?;
     ensure!(vm.guest.run("journalctl --list-boots --no-pager -q | wc -l")?.trim() == "1", "it was rebooted");
     println!("  emptied by hand: metadata made and attached, without a reboot");
