@@ -72,10 +72,10 @@ fn unit() -> String {
     conf.line("LockPersonality=yes");
     conf.line("MemoryDenyWriteExecute=yes");
     conf.line("SystemCallArchitectures=native");
-    conf.line("RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6");
-    // drbdadm, mount checks, database programs as their own user, the reset.
+    conf.line("RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6 AF_PACKET");
+    // drbdadm, mount checks, database programs as their own user, the reset; ARP probes (CAP_NET_RAW, AF_PACKET).
     conf.line(
-        "CapabilityBoundingSet=CAP_SYS_ADMIN CAP_NET_ADMIN CAP_SYS_BOOT CAP_SETUID CAP_SETGID CAP_CHOWN CAP_FOWNER \
+        "CapabilityBoundingSet=CAP_SYS_ADMIN CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_BOOT CAP_SETUID CAP_SETGID CAP_CHOWN CAP_FOWNER \
          CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_KILL",
     );
     conf.finish()

@@ -59,6 +59,8 @@ pub struct Config {
     pub active_units: Vec<String>,
     /// Addresses that follow the active node.
     pub virtual_ips: Vec<IpAddr>,
+    /// Addresses of this node in the clients' network.
+    pub own: Vec<IpAddr>,
     /// Interface of the clients' network.
     pub lan: String,
     /// The seed's hash.
@@ -139,6 +141,7 @@ impl Config {
             },
             active_units: units.map(|unit| unit.name.clone()).collect(),
             virtual_ips: seed.pair.virtual_ips.iter().map(|net| net.addr()).collect(),
+            own: own.addresses.iter().map(|net| net.addr()).collect(),
             lan,
             seed: seed.hash(),
             secret_fingerprint: seed.pair.secret.fingerprint(),

@@ -4,6 +4,7 @@
 //! and comes back as an [`Input`].
 
 mod address;
+mod duplicate;
 mod effects;
 mod input;
 mod meet;
@@ -297,6 +298,7 @@ impl Agent {
             Input::Asked(asked) => self.asked(asked),
             Input::Switchover(reply) => self.switchover(reply),
             Input::Keepalived(line) => self.keepalived(&line),
+            Input::Duplicates(found) => self.duplicates(&found),
         }
         self.settle();
     }
@@ -344,6 +346,7 @@ impl Agent {
         self.look(false);
         self.ticks = self.ticks.wrapping_add(1);
         self.keep_address();
+        self.look_for_duplicates();
         if self.ticks % GREET == 0 {
             // One that was lost on the way is made good.
             self.greet();

@@ -47,6 +47,8 @@ pub trait Kernel {
     fn carrier(&self, interface: &str) -> Option<bool>;
     /// Whether this address is on an interface of this node.
     fn holds(&self, address: IpAddr) -> bool;
+    /// `/proc/net/if_inet6`; empty without IPv6.
+    fn ipv6_addresses(&self) -> String;
     /// Whether first and last MiB of a block device are zero.
     ///
     /// # Errors
@@ -162,6 +164,10 @@ impl Kernel for HostKernel {
             found.as_sockaddr_in().is_some_and(|found| IpAddr::V4(found.ip()) == address)
                 || found.as_sockaddr_in6().is_some_and(|found| IpAddr::V6(found.ip()) == address)
         })
+    }
+
+    fn ipv6_addresses(&self) -> String {
+        std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default()
     }
 
     fn ends_are_zero(&self, device: &str) -> std::io::Result<bool> {

@@ -57,6 +57,8 @@ pub enum Input {
     Switchover(oneshot::Sender<Reply>),
     /// A line from keepalived.
     Keepalived(String),
+    /// What is to be said of addresses that another box uses as well.
+    Duplicates(Vec<String>),
 }
 
 /// A sender of something that becomes an input.

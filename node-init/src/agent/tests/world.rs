@@ -293,6 +293,10 @@ struct End {
 
 impl Runner for End {
     fn run(&self, call: &Invocation) -> Result<Output, CommandError> {
+        if call.program == "arping" {
+            // Nobody else is in this world; at what moment the question is asked must not count.
+            return Ok(Output::default());
+        }
         let result = self.world.lock().run(self.at, call);
         match result {
             Ok(text) => Ok(Output { stdout: text.into_bytes(), stderr: Vec::new() }),
@@ -359,6 +363,10 @@ impl Kernel for End {
         let root = self.world.lock().hosts[self.at].root.clone();
         let file = root.join(FAULT_FILE.trim_start_matches('/'));
         std::fs::read_to_string(file).is_ok_and(|text| text == "0\n")
+    }
+
+    fn ipv6_addresses(&self) -> String {
+        String::new()
     }
 
     fn ends_are_zero(&self, _device: &str) -> io::Result<bool> {
