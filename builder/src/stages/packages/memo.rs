@@ -97,3 +97,99 @@ pub fn fresh(apt: &Apt<'_>) -> Option<Duration> {
 pub fn fetched(apt: &Apt<'_>) -> anyhow::Result<()> {
     Ok(atomic::write(&apt.folder.join("fetched"), b"", 0o644)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::cache::Cache;
+    use edgepair_host_io::sandbox::Sandbox;
+    use std::path::Path;
+
+    struct World {
+        _folder: tempfile::TempDir,
+        cache: Cache,
+        sandbox: Sandbox,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let cache = Cache::at(&folder.path().join("cache")).unwrap();
+            let sandbox = Sandbox { tools: folder.path().join("tools") };
+            Self { _folder: folder, cache, sandbox }
+        }
+
+        fn apt(&self) -> Apt<'_> {
+            let sources = ["deb copy:/archive trixie main".to_owned()];
+            Apt::open(&self.cache, &self.sandbox, "trixie", &sources, &["amd64"], &[]).unwrap()
+        }
+    }
+
+    fn package(name: &str) -> Package {
+        let sha256 = digest::of_bytes(name.as_bytes());
+        let stanza = format!("Package: {name}\nVersion: 1:2.3-1\nArchitecture: amd64\nSHA256: {sha256}\n");
+        parse_stanzas(&stanza).unwrap().remove(0)
+    }
+
+    /// Downloads and describes, as apt does.
+    fn download(apt: &Apt<'_>, packages: &[Package]) -> Resolved {
+        for package in packages {
+            fs::write(apt.archives().join(package.archive_name()), "archive").unwrap();
+            apt.keep_stanza(package).unwrap();
+        }
+        Resolved { packages: packages.to_vec(), archives: apt.archives() }
+    }
+
+    fn list(apt: &Apt<'_>, text: &str) {
+        atomic::write(&apt.folder.join("state/lists/archive_main_Packages"), text.as_bytes(), 0o644).unwrap();
+    }
+
+    #[test]
+    fn an_answer_is_known_as_long_as_index_question_and_files_are_the_same() {
+        let world = World::new();
+        let apt = world.apt();
+        list(&apt, "first");
+        let commands = vec![vec!["install".to_owned(), "one".to_owned()]];
+        let ask = |commands: &[Vec<String>], local: &[Package]| Question::new(&apt, commands, local).unwrap();
+        assert!(ask(&commands, &[]).known(&apt).is_none(), "nothing was asked yet");
+
+        let resolved = download(&apt, &[package("one"), package("two")]);
+        ask(&commands, &[]).keep(&resolved).unwrap();
+        let known = ask(&commands, &[]).known(&apt).unwrap();
+        assert_eq!((known.packages, known.archives), (resolved.packages.clone(), resolved.archives.clone()));
+
+        let other = vec![vec!["install".to_owned(), "two".to_owned()]];
+        assert!(ask(&other, &[]).known(&apt).is_none(), "another list of packages");
+        assert!(ask(&commands, &[package("own")]).known(&apt).is_none(), "an own package changed");
+
+        let file = resolved.archives.join(resolved.packages[1].archive_name());
+        fs::remove_file(&file).unwrap();
+        assert!(ask(&commands, &[]).known(&apt).is_none(), "a downloaded file is gone");
+        fs::write(&file, "archive").unwrap();
+        assert!(ask(&commands, &[]).known(&apt).is_some());
+
+        list(&apt, "second");
+        assert!(ask(&commands, &[]).known(&apt).is_none(), "another index");
+    }
+
+    fn set_fetched(path: &Path, time: SystemTime) {
+        fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    #[test]
+    fn an_index_is_fresh_for_an_hour_and_not_before_it_was_fetched() {
+        let world = World::new();
+        let apt = world.apt();
+        assert_eq!(fresh(&apt), None, "it was never fetched");
+        fetched(&apt).unwrap();
+        assert!(fresh(&apt).is_some());
+        let file = apt.folder.join("fetched");
+        let now = fs::metadata(&file).unwrap().modified().unwrap();
+        set_fetched(&file, now - Duration::from_secs(59 * 60));
+        assert!(fresh(&apt).is_some());
+        for other in [now - 2 * FRESH, now + FRESH] {
+            set_fetched(&file, other);
+            assert_eq!(fresh(&apt), None);
+        }
+    }
+}

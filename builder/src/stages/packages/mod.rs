@@ -165,16 +165,34 @@ pub fn resolve(
     let apt = open(definition, board, cache, sandbox)?;
     let commands = commands(definition, board);
     let [update, simulate, download] = commands.as_slice() else { bail!("three apt calls are planned") };
-    let mut packages = take_local(&apt, definition)?;
-    let age = memo::fresh(&apt).filter(|_| !refresh);
-    if age.is_none() {
-        apt.run(update, true)?;
-        memo::fetched(&apt)?;
+    let local = take_local(&apt, definition)?;
+    let answer = || -> anyhow::Result<Resolved> {
+        let question = memo::Question::new(&apt, &commands, &local)?;
+        if let Some(resolved) = question.known(&apt) {
+            return Ok(resolved);
+        }
+        let resolved = ask(&apt, simulate, download, local.clone())?;
+        question.keep(&resolved)?;
+        Ok(resolved)
+    };
+    if let Some(age) = memo::fresh(&apt).filter(|_| !refresh)
+        // An index may name packages that its archive has replaced since; then it is fetched after all.
+        && let Ok(resolved) = answer()
+    {
+        return Ok((resolved, Some(age)));
     }
-    let question = memo::Question::new(&apt, &commands, &packages)?;
-    if let Some(resolved) = question.known(&apt) {
-        return Ok((resolved, age));
-    }
+    apt.run(update, true)?;
+    memo::fetched(&apt)?;
+    Ok((answer()?, None))
+}
+
+/// Lets apt choose, download and describe. `packages` are the user's own.
+fn ask(
+    apt: &Apt<'_>,
+    simulate: &[String],
+    download: &[String],
+    mut packages: Vec<Package>,
+) -> anyhow::Result<Resolved> {
     let chosen = parse_simulation(&apt.run(simulate, false)?);
     apt.run(download, true)?;
     packages.retain(|package| chosen.get(&package.name) == Some(&package.version));
@@ -195,7 +213,5 @@ pub fn resolve(
     for package in &packages {
         apt.keep_stanza(package)?;
     }
-    let resolved = Resolved { packages, archives: apt.archives() };
-    question.keep(&resolved)?;
-    Ok((resolved, age))
+    Ok(Resolved { packages, archives: apt.archives() })
 }
