@@ -166,7 +166,8 @@ cd "$dir/source"
             fs::write(mkosi.join(name), content).map_err(|error| format!("{name}: {error}"))
         };
         write("mkosi.conf", &conf)?;
-        write("mkosi.sandbox/etc/apt/sources.list.d/mkosi.sources", &sources)?;
+        // By this name mkosi takes it in place of its own, which asks the debug archive as well.
+        write("mkosi.sandbox/etc/apt/sources.list.d/trixie.sources", &sources)?;
         for (name, content) in repart {
             write(&format!("mkosi.repart/{name}.conf"), content)?;
         }
