@@ -89,6 +89,8 @@ pub mod path {
     pub const DISK_ID: &str = "/var/lib/edgepair/disk-id.json";
     /// What the agent remembers of its pair (JSON): record, policy, first forming.
     pub const PAIR_MEMORY: &str = "/var/lib/edgepair/pair.json";
+    /// What the agent decided, and why (a JSON object a line), over boots.
+    pub const HISTORY: &str = "/var/lib/edgepair/history.jsonl";
     /// Control socket of the agent, for root.
     pub const AGENT_SOCKET: &str = "/run/edgepair/agent.sock";
     /// Held by the agent for as long as it lives; the fence handler decides by itself only when it gets it.

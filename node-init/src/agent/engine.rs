@@ -20,6 +20,7 @@ use super::control::Reply;
 use super::drbd::orders::Order;
 use super::drbd::proc::Device;
 use super::form::Formation;
+use super::history::{History, Kind};
 use super::log;
 use super::peer::wire::Greeting;
 use super::peer::{self, Mouth, SILENCE};
@@ -118,6 +119,7 @@ pub struct Agent {
     failed: Option<String>,
     /// What was decided last.
     told: String,
+    history: History,
     /// Who asked to go down, until that is granted or refused.
     leaving: Option<oneshot::Sender<Reply>>,
     /// This node may go down. It stays away from the other one until the agent is started anew.
@@ -176,6 +178,8 @@ pub fn start(
     if let Some(witness) = &witness {
         log::info(&format!("this pair's key at the witness is {}", witness.pair_id()));
     }
+    let mut history = History::new(&ports.place);
+    history.note(Kind::Start, &format!("the agent of {} {} begins", config.names.0, boot.version));
     let mut agent = Agent {
         node: Node::new(me, memory.durable, Rules::ALL),
         config,
@@ -210,6 +214,7 @@ pub fn start(
         witness_silent: None,
         failed: None,
         told: String::new(),
+        history,
         leaving: None,
         left: false,
         ticks: 0,
@@ -317,6 +322,10 @@ impl Agent {
             // A try that is repeated until it succeeds is told once; the journal lies on a card that wears.
             if text != self.told {
                 log::info(&text);
+                // Each hello and each second of a resynchronisation would fill the file: only what leads to something.
+                if !text.ends_with(effects::NOTHING) {
+                    self.history.note(Kind::Decision, &text);
+                }
                 self.told = text;
             }
         }
@@ -328,6 +337,7 @@ impl Agent {
         let waits = [Reason::WaitsForWitness, Reason::WaitsForPeer];
         if before != after && !(waits.contains(&before) && waits.contains(&after)) {
             log::info(&format!("now: {after}"));
+            self.history.note(Kind::State, &after.to_string());
         }
     }
 

@@ -16,6 +16,7 @@
 //! - [`engine`]: the loop. [`config`]: what it takes from the seed. [`store`]: what it remembers over a power cut.
 //! - [`drbd`], [`peer`], [`witness`], [`control`]: where inputs come from. [`ports`], [`units`]: the outside.
 //! - [`service`]: storage and datastore of the active node. [`form`]: making them the first time.
+//! - [`history`]: what was decided and why, kept over boots.
 //! - [`handler`]: `node-init fence-peer`, also when no agent lives.
 
 pub mod config;
@@ -24,6 +25,7 @@ pub mod drbd;
 pub mod engine;
 pub mod form;
 pub mod handler;
+pub mod history;
 pub mod log;
 pub mod notify;
 pub mod peer;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::agent::control::{Reply, Request, ask};
-use anyhow::bail;
+use crate::agent::history;
+use crate::member::Place;
+use anyhow::{Context, bail};
 use clap::Args;
 use edgepair_status::table::{Column, render};
 use edgepair_status::{Role, Status};
@@ -21,6 +23,9 @@ pub struct StatusArguments {
     /// One JSON object.
     #[arg(long)]
     json: bool,
+    /// What was decided since this node was set up, each with its reason; the oldest first. Needs no running agent.
+    #[arg(long)]
+    history: bool,
 }
 
 /// Arguments of `node-init switchover`.
@@ -63,11 +68,31 @@ pub struct FencePeerArguments {
 
 /// `node-init status`
 pub(super) fn status(arguments: &StatusArguments) -> anyhow::Result<()> {
+    if arguments.history {
+        return show_history(arguments.json);
+    }
     let status = look()?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&status)?);
     } else {
         print!("{}", render(&[Column::from(status)]));
+    }
+    Ok(())
+}
+
+fn show_history(json: bool) -> anyhow::Result<()> {
+    let entries = history::read(&Place::default()).context("the history cannot be read")?;
+    let mut boot = String::new();
+    for entry in entries {
+        if json {
+            println!("{}", serde_json::to_string(&entry)?);
+            continue;
+        }
+        if entry.boot != boot {
+            println!("-- boot {}", entry.boot);
+            boot.clone_from(&entry.boot);
+        }
+        println!("{}", entry.line());
     }
     Ok(())
 }

@@ -40,7 +40,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  systemctl status edgepair-agent")]
     Agent,
     /// Say how this node and its pair are.
-    #[command(after_help = "Example:\n  node-init status --json | jq -r .role")]
+    #[command(
+        after_help = "Examples:\n  node-init status --json | jq -r .role\n  node-init status --history | tail"
+    )]
     Status(agent::StatusArguments),
     /// Make the other node active, in order. Run on the active node.
     #[command(after_help = "Example:\n  node-init switchover --timeout 30")]

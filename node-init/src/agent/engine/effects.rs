@@ -3,6 +3,7 @@
 use super::{ALARMS, Agent, Input};
 use crate::agent::control::Reply;
 use crate::agent::drbd::orders::Order;
+use crate::agent::history::Kind;
 use crate::agent::log;
 use crate::agent::peer::wire::Said;
 use crate::agent::witness::ask;
@@ -16,6 +17,8 @@ use tokio::time::{Instant, sleep};
 
 /// A request for a handler: three of them fit into its two seconds only when the witness is near, one always does.
 const HANDLER: Duration = Duration::from_millis(1500);
+/// What a decision ends with that changes nothing.
+pub(super) const NOTHING: &str = "nothing to do";
 /// A witness that is silent for so long is a problem of its own.
 pub(super) const WITNESS_AWAY: Duration = Duration::from_secs(30);
 
@@ -54,7 +57,7 @@ pub(super) fn in_words(event: Event, effects: &[Effect]) -> Option<String> {
         Event::Peer(Message::Hello(_)) => "the other node says how it is".to_owned(),
         event => format!("{event:?}"),
     };
-    let told = if told.is_empty() { "nothing to do".to_owned() } else { told.join(", ") };
+    let told = if told.is_empty() { NOTHING.to_owned() } else { told.join(", ") };
     Some(format!("{cause}: {told}"))
 }
 
@@ -157,6 +160,7 @@ impl Agent {
                 let text = alarm_words(alarm);
                 log::loud(text);
                 if self.alarms.back().is_none_or(|last| last != text) {
+                    self.history.note(Kind::Alarm, text);
                     self.alarms.push_back(text.to_owned());
                 }
                 if self.alarms.len() > ALARMS {
