@@ -3,7 +3,7 @@
 use crate::{
     drbd::Kernel,
     table,
-    world::{Flight, Held, Power, Scenario, Stage, Twist, World},
+    world::{Flight, Held, Power, SIDES, Scenario, Stage, Twist, World},
 };
 use pair_core::{
     effect::Effect,
@@ -126,6 +126,17 @@ impl World {
         let before = agent.reason();
         let effects = agent.on(event, fresh);
         crate::picture::edge(before, &event, agent.reason());
+        // The shell remembers who was active last, and prefers that side.
+        let view = agent.view();
+        let active = match (view.role, view.peer) {
+            (Role::Primary, _) => Some(SIDES[at]),
+            (Role::Secondary, Some(Role::Primary)) => Some(SIDES[1 - at]),
+            (Role::Secondary, _) => None,
+        };
+        if let Some(side) = active {
+            agent.prefer(side);
+            self.hosts[at].last = side;
+        }
         for effect in effects {
             table::effect(&effect);
             self.effect(at, effect, act);

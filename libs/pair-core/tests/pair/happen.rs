@@ -201,6 +201,8 @@ impl World {
         let host = &mut self.hosts[at];
         host.disk = id;
         host.store = pair_core::node::Durable::new(host.store.policy);
+        // As both boxes were when the pair was formed.
+        host.last = pair_core::record::Side::A;
         host.md.primary = false;
         host.md.peer_outdated = false;
         host.flights.clear();

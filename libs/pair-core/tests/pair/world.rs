@@ -78,6 +78,8 @@ pub struct Host {
     pub waiting: u8,
     pub store: Durable,
     pub disk: DiskId,
+    /// Who was active last, as far as this box remembers.
+    pub last: Side,
     pub ready: bool,
     pub address: bool,
     pub taint: bool,
@@ -209,6 +211,7 @@ impl World {
             waiting: 0,
             store: Durable { record: known, ..Durable::new(policy) },
             disk: disk_id(if side == Side::A { 0xa } else { 0xb }),
+            last: Side::A,
             ready: false,
             address: false,
             taint: false,
@@ -245,7 +248,9 @@ impl World {
             watchdog: scenario.taint,
             power: scenario.power || scenario.mode == Mode::Fence,
         };
-        host.agent = Some(Node::new(me, host.store, scenario.rules));
+        let mut agent = Node::new(me, host.store, scenario.rules);
+        agent.prefer(host.last);
+        host.agent = Some(agent);
     }
 
     /// The replication link carries data right now.
