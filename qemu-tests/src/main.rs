@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use qemu_tests::harness::accel::Accel;
 use qemu_tests::harness::{Image, accel};
-use qemu_tests::scenarios::{ALL, BY_NAME, Context, Scenario, Shared, soak};
+use qemu_tests::scenarios::{Context, Scenario, Shared, all, by_name, soak};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -98,7 +98,7 @@ fn short_dir() -> std::io::Result<tempfile::TempDir> {
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     if arguments.list && arguments.soak.is_none() {
-        for scenario in ALL.iter().chain(BY_NAME) {
+        for scenario in all().chain(by_name()) {
             println!("{:<16} {}", scenario.name, scenario.shows);
         }
         for soak in soak::ALL {
@@ -120,8 +120,8 @@ fn main() -> anyhow::Result<ExitCode> {
 fn scenarios(run: &Run<'_>, names: &[String]) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
     let named = |scenario: &&Scenario| names.iter().any(|name| scenario.name.contains(name.as_str()));
-    let chosen = ALL.iter().filter(|scenario| names.is_empty() || named(scenario));
-    for scenario in chosen.chain(BY_NAME.iter().filter(named)) {
+    let chosen = all().filter(|scenario| names.is_empty() || named(scenario));
+    for scenario in chosen.chain(by_name().filter(named)) {
         println!("scenario {}: {}", scenario.name, scenario.shows);
         let started = now();
         let result = run.of(scenario.name, |context| (scenario.run)(context));

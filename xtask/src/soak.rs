@@ -10,7 +10,7 @@ use std::fs::File;
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let Some((name, rest)) = arguments.split_first().filter(|(name, _)| !name.starts_with('-')) else {
         return Err(
-            "which? There is: power-cuts, arm64. `cargo xtask soak power-cuts --list` prints its cases"
+            "which? There is: power-cuts, faults, arm64. `cargo xtask soak power-cuts --list` prints its cases"
                 .into(),
         );
     };

@@ -129,6 +129,17 @@ impl Witness {
         }
         Ok(())
     }
+
+    /// Puts back only its database from what was kept under a name, as an administrator who restores a backup does. It
+    /// must not run.
+    ///
+    /// # Errors
+    /// When the copy fails.
+    pub fn restore_database(&self, name: &str) -> anyhow::Result<()> {
+        let data = self.dir.join("data");
+        fs::remove_dir_all(&data)?;
+        copy(&self.dir.join(format!("kept-{name}")).join("data"), &data).context("the witness's database")
+    }
 }
 
 impl Drop for Witness {

@@ -59,7 +59,16 @@ pub struct Scenario {
 }
 
 /// The scenarios of a test run, the quick ones first.
-pub const ALL: &[Scenario] = &[
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    BASE.iter().chain(failover::ESSENTIAL)
+}
+
+/// Scenarios that run only when they are named.
+pub fn by_name() -> impl Iterator<Item = &'static Scenario> {
+    NAMED.iter().chain(failover::MORE)
+}
+
+const BASE: &[Scenario] = &[
     image_content::SCENARIO,
     written_copies::SCENARIO,
     boot::SCENARIO,
@@ -69,21 +78,10 @@ pub const ALL: &[Scenario] = &[
     pair_forms::SCENARIO,
     pair_reboots::SCENARIO,
     pair_promote::SCENARIO,
-    failover::active_power_cut::SCENARIO,
-    failover::standby_power_cut::SCENARIO,
-    failover::link_cut::SCENARIO,
-    failover::witness_down::SCENARIO,
-    failover::agent_killed::SCENARIO,
-    failover::keepalived_killed::SCENARIO,
-    failover::kernel_hang::SCENARIO,
-    failover::suspended::SCENARIO,
-    failover::stale_first::SCENARIO,
-    failover::both_off::SCENARIO,
 ];
 
-/// Scenarios that run only when they are named: they need an image of another kind than the default one, or have not
-/// passed on a quiet machine yet and join the test run when they have.
-pub const BY_NAME: &[Scenario] = &[
+/// They need an image of another kind than the default one, or take too long for every test run.
+const NAMED: &[Scenario] = &[
     secure_boot::SCENARIO,
     witness::SCENARIO,
     pair_ports::SCENARIO,

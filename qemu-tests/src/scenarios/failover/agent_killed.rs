@@ -26,6 +26,6 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
     })
 }
 
-fn pid(watched: &mut super::Watched<'_>, side: Side) -> anyhow::Result<String> {
+pub(super) fn pid(watched: &mut super::Watched<'_>, side: Side) -> anyhow::Result<String> {
     watched.lab.pair.node(side)?.guest.run("systemctl show -P MainPID edgepair-agent.service")
 }

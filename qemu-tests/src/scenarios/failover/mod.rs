@@ -3,16 +3,27 @@
 //! Every row runs with a writer at the virtual IP and a second one inside each node, and ends with the same checks: every
 //! acknowledged row is there, once; the two nodes' datastores never acknowledged in turns; the pair is whole again.
 
-pub mod active_power_cut;
-pub mod agent_killed;
-pub mod both_off;
-pub mod keepalived_killed;
-pub mod kernel_hang;
-pub mod link_cut;
-pub mod stale_first;
-pub mod standby_power_cut;
-pub mod suspended;
-pub mod witness_down;
+mod active_power_cut;
+mod agent_hung;
+mod agent_killed;
+mod both_off;
+mod dies_in_resync;
+mod disk_error;
+mod flapping_link;
+mod frozen;
+mod keepalived_killed;
+mod kernel_hang;
+mod link_cut;
+mod partition;
+mod soak;
+mod stale_first;
+mod standby_disk_error;
+mod standby_power_cut;
+mod suspended;
+mod witness_down;
+mod witness_restored;
+
+pub use soak::SOAK;
 
 use super::formed::{Lab, now};
 use super::{Context, Scenario};
@@ -23,6 +34,32 @@ use crate::harness::writer::{Verdict, Writer};
 use anyhow::{Context as _, ensure};
 use edgepair_status::Role;
 use std::time::{Duration, Instant};
+
+/// The rows of every test run.
+pub const ESSENTIAL: &[Scenario] = &[
+    active_power_cut::SCENARIO,
+    standby_power_cut::SCENARIO,
+    link_cut::SCENARIO,
+    witness_down::SCENARIO,
+    agent_killed::SCENARIO,
+    kernel_hang::SCENARIO,
+    stale_first::SCENARIO,
+    both_off::SCENARIO,
+];
+
+/// The other rows: by name, and all in the long run.
+pub const MORE: &[Scenario] = &[
+    agent_hung::SCENARIO,
+    dies_in_resync::SCENARIO,
+    disk_error::SCENARIO,
+    flapping_link::SCENARIO,
+    frozen::SCENARIO,
+    keepalived_killed::SCENARIO,
+    partition::SCENARIO,
+    standby_disk_error::SCENARIO,
+    suspended::SCENARIO,
+    witness_restored::SCENARIO,
+];
 
 /// A pair under fire.
 struct Watched<'a> {
