@@ -20,6 +20,11 @@ impl Serial {
         Self { path: path.to_owned(), begin: usize::try_from(begin).unwrap_or(0) }
     }
 
+    /// What comes from now on counts as another start of the machine.
+    pub fn begin_anew(&mut self) {
+        self.begin = Self::new(&self.path).begin;
+    }
+
     /// Everything since this start of the machine, control sequences and carriage returns removed.
     pub fn text(&self) -> String {
         let all = std::fs::read(&self.path).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The flashed image boots to ready, twice, with nothing failed.
 
 use super::{Context, Scenario};
-use crate::harness::vm::{Begin, Config, Vm};
+use crate::harness::vm::{Begin, Config, LOST_TIMER, Vm};
 use anyhow::{Context as _, ensure};
 use std::fs;
 
@@ -106,11 +106,10 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
 /// Waits for the shell and the verdict; returns the screen's status line.
 pub fn wait_until_ready(context: &Context<'_>, vm: &mut Vm) -> anyhow::Result<String> {
     let deadline = context.seconds(100);
-    vm.serial.wait_for(
-        &["ready after", "NOT WELL", "Kernel panic", "emergency mode", "Out of memory"],
-        deadline,
-    )?;
-    vm.guest.wait(deadline)?;
+    let ends = [LOST_TIMER, "ready after", "NOT WELL", "Kernel panic", "emergency mode", "Out of memory"];
+    while vm.serial.wait_for(&ends, deadline)? == LOST_TIMER && vm.unstick()? {}
+    vm.serial.wait_for(&ends[1..], deadline)?;
+    vm.wait_shell(deadline)?;
     let log = vm.serial.text();
     if let Some(line) =
         log.lines().find(|line| line.contains("Kernel panic") || line.contains("Out of memory"))

@@ -153,7 +153,7 @@ fn second_disk(context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Resu
 fn late_link(context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Result<()> {
     lab.pair.start_unplugged(side)?;
     let vm = lab.pair.node(side)?;
-    vm.guest.wait(context.seconds(60))?;
+    vm.wait_shell(context.seconds(60))?;
     // A minute of the node's own time: long after everything that waits for a network has given up.
     let deadline = context.seconds(60);
     loop {

@@ -70,6 +70,7 @@ impl Pair {
                 if !self.runs(side) {
                     bail!("node {side} went off while the pair was forming");
                 }
+                self.node(side)?.unstick()?;
             }
             if deadline.passed() {
                 bail!("the pair did not form in time\n  {}", words.join("\n  "));

@@ -3,6 +3,7 @@
 
 use super::{Context, Scenario, now, row};
 use anyhow::ensure;
+use edgepair_render::names::DATA;
 use edgepair_status::Role;
 use std::time::Duration;
 
@@ -21,9 +22,10 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         watched.lab.pair.kill(standby);
         watched.wait_written(context, &format!("power of node {standby} (standby) gone"), fault)?;
         // Enough to be synchronised that it takes a while.
-        let fill =
-            "dd if=/dev/urandom of=/var/lib/edgepair/data/filler bs=1M count=160 conv=fsync status=none";
-        watched.lab.pair.node(active)?.guest.try_run(fill, context.seconds(60))?;
+        let fill = format!(
+            "dd if=/dev/urandom of={DATA}/filler bs=1M count=160 conv=fsync status=none && rm {DATA}/filler"
+        );
+        watched.lab.pair.node(active)?.guest.try_run(&fill, context.seconds(60))?;
         watched.start(context, standby)?;
         let deadline = context.seconds(60);
         loop {
@@ -47,7 +49,6 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         watched.start(context, active)?;
         let again = watched.wait_whole(context)?;
         ensure!(again == active, "the half synchronised node became active");
-        watched.lab.pair.node(active)?.guest.run("rm /var/lib/edgepair/data/filler")?;
         Ok(())
     })
 }

@@ -1,7 +1,9 @@
 //! The disk below the active node gives errors → the role is handed over, and the node without a disk says so.
 
 use super::{Context, Scenario, now, row};
+use crate::harness::vm::Vm;
 use anyhow::ensure;
+use edgepair_render::names::BACKING_FILE;
 use edgepair_status::Role;
 
 pub const SCENARIO: Scenario = Scenario {
@@ -11,14 +13,16 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 /// Cuts the file off below the loop device: what lies behind its end gives real I/O errors from then on.
-pub const BREAK: &str = "file=$(losetup --noheadings --output BACK-FILE | grep edgepair | head -n 1); truncate --size=1M \"$file\"";
+pub fn break_it(vm: &mut Vm) -> anyhow::Result<()> {
+    vm.guest.run(&format!("truncate --size=1M {BACKING_FILE}")).map(|_| ())
+}
 
 fn run(context: &Context<'_>) -> anyhow::Result<()> {
     row(context, 1, |watched| {
         let broken = watched.lab.active;
         let heir = broken.other();
         let fault = now();
-        watched.lab.pair.node(broken)?.guest.run(BREAK)?;
+        break_it(watched.lab.pair.node(broken)?)?;
         watched.wait_active(heir, context.seconds(60))?;
         watched.wait_written(context, &format!("disk of node {broken} (active) broken"), fault)?;
         let deadline = context.seconds(60);

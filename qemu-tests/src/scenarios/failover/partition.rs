@@ -28,7 +28,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         watched.lab.pair.kill(loser);
         watched.lab.pair.heal()?;
         watched.lab.pair.start(loser)?;
-        watched.lab.pair.node(loser)?.guest.wait(context.seconds(60))?;
+        watched.lab.pair.node(loser)?.wait_shell(context.seconds(60))?;
         let wanted = format!("solo({winner})");
         let deadline = context.seconds(20);
         let status = loop {

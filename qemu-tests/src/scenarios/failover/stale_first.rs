@@ -22,7 +22,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         watched.wait_written(context, &format!("power of node {stale} (active) gone"), fault)?;
         watched.lab.pair.kill(current);
         watched.lab.pair.start(stale)?;
-        watched.lab.pair.node(stale)?.guest.wait(context.seconds(60))?;
+        watched.lab.pair.node(stale)?.wait_shell(context.seconds(60))?;
         let deadline = context.seconds(20);
         let wanted = format!("solo({current})");
         let status = loop {

@@ -18,7 +18,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         let active = watched.lab.active;
         let broken = active.other();
         let fault = now();
-        watched.lab.pair.node(broken)?.guest.run(super::disk_error::BREAK)?;
+        super::disk_error::break_it(watched.lab.pair.node(broken)?)?;
         watched.wait_written(context, &format!("disk of node {broken} (standby) broken"), fault)?;
         let deadline = context.seconds(30);
         loop {
