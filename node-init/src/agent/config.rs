@@ -72,6 +72,10 @@ pub struct Config {
     self_fence: Duration,
     /// The seed wants the hardware watchdog used.
     pub watchdog: bool,
+    /// First wait before a failed datastore is started again; doubled up to a minute.
+    pub again: Duration,
+    /// A datastore that ran for so long was well.
+    pub well: Duration,
 }
 
 impl std::fmt::Debug for Config {
@@ -149,6 +153,8 @@ impl Config {
             standby_delay: Duration::from_millis(seed.failover.standby_delay_ms),
             self_fence: fence.map_or(PATIENCE, Duration::from_millis),
             watchdog: seed.watchdog.enabled,
+            again: Duration::from_secs(2),
+            well: Duration::from_secs(60),
         })
     }
 

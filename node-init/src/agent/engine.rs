@@ -4,6 +4,7 @@
 //! and comes back as an [`Input`].
 
 mod address;
+mod datastore;
 mod duplicate;
 mod effects;
 mod input;
@@ -113,6 +114,8 @@ pub struct Agent {
     problems: BTreeMap<&'static str, String>,
     alarms: VecDeque<String>,
     refusal: Option<Reason>,
+    /// The datastore was well here since this node became active, and was not handed on.
+    well: bool,
     clients: bool,
     witness_silent: Option<Instant>,
     /// Why this agent must end: its memory and what is on the disk are not the same any more.
@@ -210,6 +213,7 @@ pub fn start(
         problems: BTreeMap::new(),
         alarms: VecDeque::new(),
         refusal: None,
+        well: false,
         clients: true,
         witness_silent: None,
         failed: None,
@@ -357,6 +361,7 @@ impl Agent {
         self.ticks = self.ticks.wrapping_add(1);
         self.keep_address();
         self.look_for_duplicates();
+        self.look_at_space();
         if self.ticks % GREET == 0 {
             // One that was lost on the way is made good.
             self.greet();
@@ -402,6 +407,8 @@ impl Agent {
                 self.problem("service", &text);
                 self.decide_address();
             }
+            Report::Well => self.datastore_well(),
+            Report::Failed(times) => self.datastore_failed(times),
             Report::Ask(answer) => {
                 let _ = answer.send(self.formation());
             }

@@ -148,9 +148,8 @@ mod tests {
         let mut history = History::new(&place);
         history.note(Kind::State, "active, alone");
         let path = place.path(path::HISTORY);
-        let mut bytes = fs::read(&path).unwrap();
-        bytes.extend_from_slice(b"{\"time_ms\":1,\"bo\n");
-        fs::write(&path, &bytes).unwrap();
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"{\"time_ms\":1,\"bo\n").unwrap();
         history.note(Kind::Alarm, "the disk failed");
         let entries = read(&place).unwrap();
         let texts: Vec<&str> = entries.iter().map(|entry| entry.text.as_str()).collect();

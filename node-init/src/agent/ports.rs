@@ -49,6 +49,8 @@ pub trait Kernel {
     fn holds(&self, address: IpAddr) -> bool;
     /// `/proc/net/if_inet6`; empty without IPv6.
     fn ipv6_addresses(&self) -> String;
+    /// Bytes free for everybody, and size, of the file system at this path; `None` when that cannot be told.
+    fn space(&self, path: &Path) -> Option<(u64, u64)>;
     /// Whether first and last MiB of a block device are zero.
     ///
     /// # Errors
@@ -168,6 +170,12 @@ impl Kernel for HostKernel {
 
     fn ipv6_addresses(&self) -> String {
         std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default()
+    }
+
+    fn space(&self, path: &Path) -> Option<(u64, u64)> {
+        let stat = nix::sys::statvfs::statvfs(path).ok()?;
+        let unit = stat.fragment_size();
+        Some((stat.blocks_available().saturating_mul(unit), stat.blocks().saturating_mul(unit)))
     }
 
     fn ends_are_zero(&self, device: &str) -> std::io::Result<bool> {

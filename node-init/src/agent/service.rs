@@ -14,13 +14,11 @@ use super::form::data::Data;
 use super::ports::Ports;
 use edgepair_render::names::DATA_MOUNT;
 use ring::rand::{SecureRandom, SystemRandom};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
-
-/// First wait before a failed step is tried again; doubled up to a minute.
-const AGAIN: Duration = Duration::from_secs(2);
 
 /// What the task tells the agent.
 #[derive(Debug)]
@@ -31,6 +29,10 @@ pub enum Report {
     State(&'static str),
     /// What failed; `None` when it works again.
     Trouble(Option<String>),
+    /// It has been ready for so long that it counts as well.
+    Well,
+    /// How often it failed without having been well in between; after [`Report::Trouble`].
+    Failed(u32),
     /// Asks how far the forming is.
     Ask(oneshot::Sender<Formation>),
     /// Keep this on both nodes; answered when that is done.
@@ -48,7 +50,9 @@ impl Service {
     #[must_use]
     pub fn start(ports: Ports, config: Rc<Config>, reports: mpsc::Sender<Report>) -> Self {
         let (goal, receiver) = watch::channel(None);
-        tokio::task::spawn_local(Worker { ports, config, reports, goal: receiver }.run());
+        tokio::task::spawn_local(
+            Worker { ports, config, reports, goal: receiver, well: Cell::new(false) }.run(),
+        );
         Self { goal }
     }
 
@@ -69,6 +73,8 @@ struct Worker {
     config: Rc<Config>,
     reports: mpsc::Sender<Report>,
     goal: watch::Receiver<Option<bool>>,
+    /// It was well since it failed last.
+    well: Cell<bool>,
 }
 
 impl Worker {
@@ -98,12 +104,13 @@ impl Worker {
                 // It ran, and does not any more.
                 Ok(()) => failures = 0,
                 Err(error) => {
-                    failures += 1;
+                    failures = if self.well.take() { 1 } else { failures + 1 };
                     self.report(Report::State("failed")).await;
                     self.report(Report::Trouble(Some(format!("{error:#}")))).await;
+                    self.report(Report::Failed(failures)).await;
                 }
             }
-            let wait = AGAIN.saturating_mul(1 << failures.min(5)).min(Duration::from_secs(60));
+            let wait = self.config.again.saturating_mul(1 << failures.min(5)).min(Duration::from_secs(60));
             tokio::select! {
                 () = sleep(wait) => {}
                 change = changed.changed() => if change.is_err() { return },
@@ -156,7 +163,15 @@ impl Worker {
         self.report(Report::Trouble(None)).await;
         self.report(Report::State("ready")).await;
         self.report(Report::Ready(true)).await;
-        let left = self.watch().await?;
+        let mut left = std::pin::pin!(self.watch());
+        let left = tokio::select! {
+            left = &mut left => left?,
+            () = sleep(self.config.well) => {
+                self.well.set(true);
+                self.report(Report::Well).await;
+                left.await?
+            }
+        };
         self.report(Report::Ready(false)).await;
         anyhow::bail!("{left} stopped by itself; it is started again")
     }

@@ -30,7 +30,10 @@ fn config(member: &str, secret: &str) -> Config {
     let seed = seed.unwrap_or_else(|| panic!("{}", report.render_short()));
     let member = Member::parse(member).unwrap();
     let rendered = render(&seed, &member, &Facts::assumed(&seed, &member)).unwrap();
-    Config::new(&seed, &member, &rendered, "eth0".to_owned()).unwrap()
+    let mut config = Config::new(&seed, &member, &rendered, "eth0".to_owned()).unwrap();
+    config.again = Duration::from_millis(50);
+    config.well = Duration::from_secs(2);
+    config
 }
 
 /// One running agent.
@@ -170,6 +173,52 @@ fn a_standby_takes_leave_before_it_goes_down_and_stays_away() {
         sleep(Duration::from_secs(8)).await;
         assert_eq!(world.count("b: drbdadm connect"), before);
         assert_eq!(nodes[0].status().await.role, Role::Active);
+    });
+    assert_eq!(world.lock().violations, [""; 0]);
+}
+
+#[test]
+fn a_datastore_that_fails_and_fails_is_handed_over_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    boot(&world, [SECRET; 2], async |nodes| {
+        formed(nodes).await;
+        // Longer than it takes to count as well.
+        sleep(Duration::from_secs(3)).await;
+        // A full file system is the other node's as well.
+        world.lock().free = 0;
+        world.sicken(0, true);
+        loop {
+            let a = nodes[0].status().await;
+            if a.problems.iter().any(|problem| problem.contains("full")) {
+                assert_eq!(a.role, Role::Active);
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        world.lock().free = 1 << 29;
+        loop {
+            let [a, b] = formed(nodes).await;
+            if b.role == Role::Active {
+                assert!(a.problems.iter().any(|problem| problem.contains("handed over")), "{a:?}");
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        // There it fails as well, and before it was well.
+        world.sicken(1, true);
+        loop {
+            let b = nodes[1].status().await;
+            if b.problems.iter().any(|problem| problem.contains("stays")) {
+                assert_eq!(b.role, Role::Active);
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(nodes[1].status().await.role, Role::Active, "no second move");
+        world.sicken(1, false);
+        formed(nodes).await;
     });
     assert_eq!(world.lock().violations, [""; 0]);
 }

@@ -130,7 +130,12 @@ impl Agent {
             Effect::Disconnect => self.order(Order::Disconnect),
             Effect::AskAgain => self.order(Order::AskAgain),
             Effect::Outdate => self.order(Order::Outdate),
-            Effect::Service(run) => self.service.set(run),
+            Effect::Service(run) => {
+                if self.service.goal() != Some(run) {
+                    self.well = false;
+                }
+                self.service.set(run);
+            }
             Effect::VirtualIp(hold) => {
                 self.address = hold;
                 self.undecided = false;
@@ -158,16 +163,21 @@ impl Agent {
             }
             Effect::Alarm(alarm) => {
                 let text = alarm_words(alarm);
-                log::loud(text);
-                if self.alarms.back().is_none_or(|last| last != text) {
-                    self.history.note(Kind::Alarm, text);
-                    self.alarms.push_back(text.to_owned());
-                }
-                if self.alarms.len() > ALARMS {
-                    self.alarms.pop_front();
-                }
+                self.alarm(text);
             }
             Effect::Refuse(reason) => self.refusal = Some(reason),
+        }
+    }
+
+    /// Something that somebody should look at, told at once and kept.
+    pub(super) fn alarm(&mut self, text: &str) {
+        log::loud(text);
+        if self.alarms.back().is_none_or(|last| last != text) {
+            self.history.note(Kind::Alarm, text);
+            self.alarms.push_back(text.to_owned());
+        }
+        if self.alarms.len() > ALARMS {
+            self.alarms.pop_front();
         }
     }
 

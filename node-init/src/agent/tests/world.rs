@@ -43,6 +43,10 @@ pub struct Inner {
     pub fuse: Option<(usize, bool)>,
     pub cut: bool,
     pub violations: Vec<String>,
+    /// On these nodes the database ends as soon as it is started.
+    pub sick: [bool; 2],
+    /// Bytes free on the replicated file system.
+    pub free: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +80,8 @@ impl World {
             fuse: None,
             cut: false,
             violations: Vec::new(),
+            sick: [false; 2],
+            free: 1 << 29,
         })))
     }
 
@@ -96,6 +102,15 @@ impl World {
             host.lines = None;
             host.disk = if host.just_created { "Inconsistent" } else { "Consistent" };
             let _ = std::fs::remove_file(host.root.join(FAULT_FILE.trim_start_matches('/')));
+        }
+    }
+
+    /// From now on the database of this node ends as soon as it is started, and the running one ends.
+    pub fn sicken(&self, at: usize, sick: bool) {
+        let mut inner = self.lock();
+        inner.sick[at] = sick;
+        if sick {
+            inner.hosts[at].units.insert(POSTGRES_UNIT.to_owned(), "failed");
         }
     }
 
@@ -269,6 +284,7 @@ impl Inner {
                 std::os::unix::fs::symlink(&self.shared, place).unwrap();
                 self.hosts[at].mounted = true;
             }
+            POSTGRES_UNIT if self.sick[at] => return Err("the database ended at once".to_owned()),
             POSTGRES_UNIT => {
                 let data = self.hosts[at].root.join(POSTGRES_DATA.trim_start_matches('/'));
                 if !data.join("PG_VERSION").exists() {
@@ -367,6 +383,11 @@ impl Kernel for End {
 
     fn ipv6_addresses(&self) -> String {
         String::new()
+    }
+
+    fn space(&self, _path: &Path) -> Option<(u64, u64)> {
+        let free = self.world.lock().free;
+        Some((free, 1 << 30))
     }
 
     fn ends_are_zero(&self, _device: &str) -> io::Result<bool> {
