@@ -7,8 +7,10 @@ mod active_power_cut;
 mod agent_hung;
 mod agent_killed;
 mod both_off;
+mod crash_loop;
 mod dies_in_resync;
 mod disk_error;
+mod disk_full;
 mod flapping_link;
 mod frozen;
 mod keepalived_killed;
@@ -50,8 +52,10 @@ pub const ESSENTIAL: &[Scenario] = &[
 /// The other rows: by name, and all in the long run.
 pub const MORE: &[Scenario] = &[
     agent_hung::SCENARIO,
+    crash_loop::SCENARIO,
     dies_in_resync::SCENARIO,
     disk_error::SCENARIO,
+    disk_full::SCENARIO,
     flapping_link::SCENARIO,
     frozen::SCENARIO,
     keepalived_killed::SCENARIO,
