@@ -51,32 +51,33 @@ fn main() -> anyhow::Result<()> {
                 let started = now();
                 let mut vm = Vm::start(which, &config, dir.path(), accel, Begin::Running)?;
                 let deadline = Deadline::seconds(120 * accel.patience());
-                vm.guest.wait(deadline)?;
+                vm.wait_shell(deadline)?;
                 let answer = vm.guest.try_run("systemctl is-system-running --wait", deadline)?;
                 let took = started.elapsed().as_secs_f32();
-                let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-                println!(
-                    "{{\"bench\":\"boot\",\"image\":\"{name}\",\"boot\":\"{boot}\",\"round\":{round},\"seconds\":{took:.2},\"state\":\"{}\",\"accel\":\"{accel:?}\",\"load\":{}}}",
-                    answer.text.trim(),
-                    load.split(' ').next().unwrap_or("null")
-                );
+                eprintln!("round {round}: {name}, {boot} boot: {took:.2} s, {}", answer.text.trim());
                 all.push((name, boot, took));
                 vm.guest.run("sync")?;
                 vm.power_off(Deadline::seconds(60 * accel.patience()))?;
             }
         }
     }
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     for boot in ["first", "second"] {
-        let best = |name: &str| {
+        let runs = |name: &str| -> Vec<f32> {
             all.iter()
                 .filter(|(image, which, _)| *image == name && *which == boot)
                 .map(|(.., took)| *took)
-                .fold(f32::INFINITY, f32::min)
+                .collect()
         };
-        println!(
-            "{{\"bench\":\"boot\",\"boot\":\"{boot}\",\"ratio_of_best\":{:.2},\"goal\":0.7}}",
-            best("edgepair") / best("stock")
-        );
+        let best = |runs: &[f32]| runs.iter().copied().fold(f32::INFINITY, f32::min);
+        let (ours, peer) = (runs("edgepair"), runs("stock"));
+        let line = serde_json::json!({
+            "name": format!("boot/{boot}"), "unit": "s", "ours": best(&ours), "peer": best(&peer),
+            "peer_name": "stock Debian image, ext4, initramfs-tools", "ratio": best(&ours) / best(&peer),
+            "runs": { "ours": ours, "peer": peer },
+            "conditions": format!("{accel:?}, 2 processors, load {}, power-on to no job left; goal ratio 0.7", load.split(' ').next().unwrap_or("?")),
+        });
+        println!("{line}");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 //!
 //! `drbd-utils` is left out of both: mkosi's way of unpacking cannot install it. Needs root, for mkosi.
 
-use super::{Load, line, seconds};
+use super::{Figure, Load, seconds};
 use crate::repro::default_cache;
 use crate::run::{command, phase, root};
 use std::fs;
@@ -36,51 +36,34 @@ pub fn run(words: &[String]) -> Result<(), String> {
     bench.ours("warm-up")?;
     bench.mkosi("warm-up", true)?;
     let mut all = Vec::new();
+    let mut loads = Vec::new();
     for round in 1..=rounds {
         for (what, tool, took) in bench.round(round)? {
-            let load = Load::now();
-            println!(
-                "{}",
-                line(&[
-                    ("bench", "\"build\"".into()),
-                    ("what", format!("\"{what}\"")),
-                    ("tool", format!("\"{tool}\"")),
-                    ("round", round.to_string()),
-                    ("seconds", format!("{took:.2}")),
-                    ("load", load.0),
-                ])
-            );
+            eprintln!("round {round}: {what}, {tool}: {took:.2} s");
             all.push((what, tool, took));
         }
+        loads.push(Load::now().0);
     }
     bench.sizes()?;
-    let best = |what: &str, tool: &str| {
-        all.iter()
-            .filter(|(w, t, _)| *w == what && *t == tool)
-            .map(|(.., took)| *took)
-            .fold(f32::INFINITY, f32::min)
+    let runs = |what: &str, tool: &str| -> Vec<f32> {
+        all.iter().filter(|(w, t, _)| *w == what && *t == tool).map(|(.., took)| *took).collect()
     };
-    for (what, goal) in [("clean", 0.6), ("rebuild", 0.3)] {
-        let ratio = best(what, "edgepair") / best(what, "mkosi");
-        println!(
-            "{}",
-            line(&[
-                ("bench", "\"build\"".into()),
-                ("what", format!("\"{what}\"")),
-                ("ratio_of_best", format!("{ratio:.2}")),
-                ("goal", goal.to_string()),
-            ])
-        );
+    for (what, goal) in [("clean", "ratio 0.6"), ("rebuild", "ratio 0.3"), ("unchanged", "1 s")] {
+        let figure = Figure {
+            name: format!("build/{what}"),
+            unit: "s",
+            ours: runs(what, "edgepair"),
+            peer: runs(what, "mkosi"),
+            peer_name: "mkosi",
+            conditions: format!(
+                "{} processors, load {}, same suite and packages without {LEFT_OUT}, erofs and verity and UKI; present \
+                 beforehand: tools tree, node-init, packages; goal {goal}",
+                std::thread::available_parallelism().map_or(1, usize::from),
+                loads.join(" and ")
+            ),
+        };
+        println!("{}", figure.line());
     }
-    println!(
-        "{}",
-        line(&[
-            ("bench", "\"build\"".into()),
-            ("what", "\"unchanged\"".into()),
-            ("seconds", format!("{:.2}", best("unchanged", "edgepair"))),
-            ("goal", "1".into()),
-        ])
-    );
     Ok(())
 }
 
