@@ -120,4 +120,27 @@ fn a_killed_build_leaves_nothing_and_the_next_one_is_the_same() {
     }
     assert_eq!(whole(dir.path()), undisturbed, "a build after four killed ones differs");
     forget();
+    assert_eq!(two_at_once(dir.path(), &text), [undisturbed.clone(), undisturbed], "two builds at once");
+    forget();
+}
+
+/// Two builds of the same thing on one cache; while they run, nothing is pruned.
+#[expect(clippy::disallowed_methods, reason = "a test runs the real program")]
+fn two_at_once(dir: &Path, text: &str) -> [String; 2] {
+    let other = tempfile::tempdir().expect("tempdir");
+    edgepair_host_io::atomic::write(&other.path().join("x.toml"), text.as_bytes(), 0o644).expect("write");
+    let mut builds = [start(dir), start(other.path())];
+    let mut lines = BufReader::new(builds[0].stderr.take().expect("piped")).lines();
+    assert!(lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("uki ")), "no step began");
+    let pruned =
+        Command::new(env!("CARGO_BIN_EXE_edgepair")).args(["cache", "prune"]).output().expect("starts");
+    let said = String::from_utf8_lossy(&pruned.stderr);
+    assert!(!pruned.status.success() && said.contains("a build is using the cache"), "{said}");
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    let second = builds[1].stderr.take().expect("piped");
+    let second: Vec<String> = BufReader::new(second).lines().map_while(Result::ok).collect();
+    for (build, said) in builds.iter_mut().zip([rest, second]) {
+        assert!(build.wait().expect("ends").success(), "{}", said.join("\n"));
+    }
+    [dir, other.path()].map(|dir| verified(&dir.join("out")).expect("a finished build has digests"))
 }

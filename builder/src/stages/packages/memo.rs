@@ -134,7 +134,7 @@ mod tests {
     /// Downloads and describes, as apt does.
     fn download(apt: &Apt<'_>, packages: &[Package]) -> Resolved {
         for package in packages {
-            fs::write(apt.archives().join(package.archive_name()), "archive").unwrap();
+            atomic::write(&apt.archives().join(package.archive_name()), b"archive", 0o644).unwrap();
             apt.keep_stanza(package).unwrap();
         }
         Resolved { packages: packages.to_vec(), archives: apt.archives() }
@@ -165,7 +165,7 @@ mod tests {
         let file = resolved.archives.join(resolved.packages[1].archive_name());
         fs::remove_file(&file).unwrap();
         assert!(ask(&commands, &[]).known(&apt).is_none(), "a downloaded file is gone");
-        fs::write(&file, "archive").unwrap();
+        atomic::write(&file, b"archive", 0o644).unwrap();
         assert!(ask(&commands, &[]).known(&apt).is_some());
 
         list(&apt, "second");
