@@ -12,7 +12,7 @@ mod system;
 use std::ops::Range;
 
 use crate::companions::Companions;
-use crate::finding::{Finding, Severity};
+use edgepair_findings::{Finding, Severity};
 use crate::shape::Shaped;
 
 /// What the rules know and what they find.
