@@ -44,7 +44,9 @@ pub enum Command {
     )]
     Verify(VerifyArgs),
     /// Make, show, check and sign update bundles.
-    #[command(after_help = "Example:\n  edgepair bundle create out --sign release.key\n  edgepair bundle verify out/edgepair_0.1.0_amd64.bundle --key release.pub")]
+    #[command(
+        after_help = "Example:\n  edgepair bundle create out --sign release.key\n  edgepair bundle verify out/edgepair_0.1.0_amd64.bundle --key release.pub"
+    )]
     Bundle(crate::commands::bundle::BundleArgs),
     /// Say what this machine lacks, and install it.
     #[command(

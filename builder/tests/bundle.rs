@@ -99,7 +99,8 @@ fn from_a_build_to_a_bundle_that_holds() {
     assert!(text.contains("good") && text.contains("edgepair 0.2.0 for x86-64"), "{text}");
 
     let shown: Value =
-        serde_json::from_slice(&edgepair(folder, &["bundle", "inspect", &bundle, "--json"]).stdout).expect("JSON");
+        serde_json::from_slice(&edgepair(folder, &["bundle", "inspect", &bundle, "--json"]).stdout)
+            .expect("JSON");
     assert_eq!(shown["version"], "0.2.0");
     // Only what is in use of the partitions.
     let sizes: Vec<u64> =
@@ -117,7 +118,11 @@ fn from_a_build_to_a_bundle_that_holds() {
     let last = bad.len() - 2000;
     bad[last] ^= 1;
     put(&folder.join("bad.bundle"), &bad);
-    refused(folder, &["bundle", "verify", "bad.bundle", "--key", "release.pub"], "of uki is not what was signed");
+    refused(
+        folder,
+        &["bundle", "verify", "bad.bundle", "--key", "release.pub"],
+        "of uki is not what was signed",
+    );
     put(&folder.join("cut.bundle"), &first[..first.len() / 2]);
     refused(folder, &["bundle", "verify", "cut.bundle", "--key", "release.pub"], "cut off");
     refused(folder, &["bundle", "inspect", "release.pub"], "cut off");

@@ -159,14 +159,18 @@ impl Output {
         size: u64,
         disk: &mut Disk<impl Read>,
     ) -> anyhow::Result<()> {
-        let room = self.manifest.partitions.iter().find(|row| row.label == label).map_or(0, |row| row.raw_size);
+        let room =
+            self.manifest.partitions.iter().find(|row| row.label == label).map_or(0, |row| row.raw_size);
         ensure!(
             size <= room && size >= first.len() as u64,
             "what is in partition {label} says it has {size} bytes, and the partition has {room}\n  to do: build the image again"
         );
         let before = disk.position;
         packer.add(name, first.chain(disk.by_ref().take(size - first.len() as u64)))?;
-        ensure!(disk.position - before == size - first.len() as u64, "the image ends within partition {label}");
+        ensure!(
+            disk.position - before == size - first.len() as u64,
+            "the image ends within partition {label}"
+        );
         Ok(())
     }
 }

@@ -146,7 +146,10 @@ impl Signer {
         // minisign's layout of a private key: three algorithm names, salt, two limits (54 bytes), key number (8), seed
         // and public key (32 each), check sum (32).
         let secret = Zeroizing::new(self.secret.to_bytes());
-        let seed = secret.get(62..94).and_then(|seed| seed.try_into().ok()).context("the private key is too short")?;
+        let seed = secret
+            .get(62..94)
+            .and_then(|seed| seed.try_into().ok())
+            .context("the private key is too short")?;
         Ok(edgepair_signature::sign(seed, self.id, &Prehash::of_bytes(bytes), comment)?)
     }
 }

@@ -37,7 +37,8 @@ impl Rule {
                 let start = block.len();
                 let read = file.by_ref().take(PAGE as u64).read_to_end(&mut block)?;
                 let pages = block.len() / PAGE;
-                if read < PAGE || pages == max || (pages >= min && mark(&block[start..]) >> (64 - bits) == 0) {
+                if read < PAGE || pages == max || (pages >= min && mark(&block[start..]) >> (64 - bits) == 0)
+                {
                     break;
                 }
             },

@@ -41,7 +41,9 @@ pub enum Error {
         kind: &'static str,
     },
     /// The header has other bytes than a bundle's: owner, time, mode, prefix, check sum.
-    #[error("the tar header of {0} is not the one that a bundle has: it was damaged, or packed again by another program")]
+    #[error(
+        "the tar header of {0} is not the one that a bundle has: it was damaged, or packed again by another program"
+    )]
     Header(&'static str),
     /// A part that has no check of its own yet is too large to be read.
     #[error("{part} has {size} bytes, and at most {limit} are read")]
@@ -76,7 +78,9 @@ pub enum Error {
     #[error("manifest.sig cannot be read: {0}")]
     SignatureText(SignatureTextError),
     /// They are written otherwise than a bundle's, are too many, or two are by one key.
-    #[error("manifest.sig is not in the one form that a bundle has: at most four signatures, each by another key")]
+    #[error(
+        "manifest.sig is not in the one form that a bundle has: at most four signatures, each by another key"
+    )]
     SignatureForm,
     /// The manifest is not text.
     #[error("manifest.toml is not UTF-8")]

@@ -1,9 +1,9 @@
 //! What has to be fetched when some blocks are at hand: a pure function of digests.
 
+use crate::Digest;
 use crate::index::BlockId;
 use crate::manifest::{BLOCK, PayloadName};
 use crate::read::Contents;
-use crate::Digest;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::ops::Range;

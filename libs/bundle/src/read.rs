@@ -167,7 +167,12 @@ impl<R: Read> Verified<R> {
         }
         for (name, sum) in sums {
             let sum = sum.finish();
-            if contents.manifest.payloads.iter().any(|payload| payload.name == name && payload.part.sha256 != sum) {
+            if contents
+                .manifest
+                .payloads
+                .iter()
+                .any(|payload| payload.name == name && payload.part.sha256 != sum)
+            {
                 return Err(Error::Payload(name));
             }
         }

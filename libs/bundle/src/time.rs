@@ -89,9 +89,14 @@ mod tests {
             assert_eq!(Time(seconds).to_string(), text);
             assert_eq!(Time::parse(text), Some(Time(seconds)), "{text}");
         }
-        for other in
-            ["2026-01-01", "2026-01-01T00:00:00", "2026-01-01T00:00:00+01:00", "1969-12-31T23:59:59Z", "12:00:00", ""]
-        {
+        for other in [
+            "2026-01-01",
+            "2026-01-01T00:00:00",
+            "2026-01-01T00:00:00+01:00",
+            "1969-12-31T23:59:59Z",
+            "12:00:00",
+            "",
+        ] {
             assert_eq!(Time::parse(other), None, "{other}");
         }
     }

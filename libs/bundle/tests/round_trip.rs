@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
 fn admitted(bundle: &[u8]) -> Admitted {
-    let verified = Unverified::open(bundle).expect("opens").verify(&trusted()).expect("holds");
+    let verified = Unverified::open(bundle).expect("opens").verify(trusted()).expect("holds");
     verified.admit(&node()).expect("fits").0
 }
 
@@ -27,7 +27,7 @@ impl Read for Drip<'_> {
 }
 
 fn unpack(bundle: &[u8], step: usize) -> BTreeMap<PayloadName, Vec<u8>> {
-    let verified = Unverified::open(Drip(bundle, step)).expect("opens").verify(&trusted()).expect("holds");
+    let verified = Unverified::open(Drip(bundle, step)).expect("opens").verify(trusted()).expect("holds");
     let (admitted, rest) = verified.admit(&node()).expect("fits");
     let mut blocks = admitted.stream(rest);
     let mut out: BTreeMap<PayloadName, Vec<u8>> = BTreeMap::new();
@@ -51,26 +51,46 @@ fn the_format_is_fixed() {
     let bundle = bundle();
     let text = Unverified::open(&bundle[..]).expect("opens").text().to_owned();
     assert_eq!(text, include_str!("golden/manifest.toml"));
-    let names: Vec<(usize, String)> = (0..bundle.len() / 512)
-        .filter(|unit| bundle[unit * 512 + 257..].starts_with(b"ustar"))
-        .map(|unit| {
-            let name = bundle[unit * 512..][..100].split(|byte| *byte == 0).next().expect("name");
-            (unit * 512, String::from_utf8(name.to_vec()).expect("text"))
-        })
-        .collect();
+    let names = entries(&bundle);
     let names: Vec<(usize, &str)> = names.iter().map(|(at, name)| (*at, name.as_str())).collect();
     assert_eq!(
         names,
         [
             (0, "manifest.toml"),
-            (2048, "manifest.sig"),
-            (3072, "index"),
-            (4096, "payload/root"),
-            (17408, "payload/verity"),
-            (22016, "payload/uki")
+            (1536, "manifest.sig"),
+            (2560, "index"),
+            (3584, "payload/root"),
+            (16896, "payload/verity"),
+            (21504, "payload/uki"),
         ]
     );
     assert_eq!(bundle.len() % 512, 0);
+}
+
+/// The fuzz targets begin with these: a bundle, its manifest and signature, its index, the key.
+#[test]
+fn the_seeds_of_the_fuzz_targets_are_of_this_format() {
+    let bundle = bundle();
+    let open = Unverified::open(&bundle[..]).expect("opens");
+    let index = entries(&bundle)[2].0 + 512;
+    let files = [
+        ("bundle_tar/good", bundle.clone()),
+        ("bundle_manifest/good", open.text().as_bytes().to_vec()),
+        ("bundle_manifest/signature", open.signatures()[0].text().into_bytes()),
+        ("bundle_manifest/key.pub", key(1).text().into_bytes()),
+        ("bundle_index/good", bundle[index..index + 286].to_vec()),
+    ];
+    for (name, bytes) in files {
+        let path = format!("{}/../../fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("EDGEPAIR_WRITE_SEEDS").is_some() {
+            #[expect(clippy::disallowed_methods, reason = "a file of the repository, asked for")]
+            std::fs::write(&path, &bytes).expect("writes");
+        }
+        assert!(
+            std::fs::read(&path).expect("is there") == bytes,
+            "{path}: EDGEPAIR_WRITE_SEEDS=1 writes it anew"
+        );
+    }
 }
 
 #[test]
@@ -110,7 +130,10 @@ fn a_packer_refuses_what_a_reader_would() {
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
     // Blocks of few kinds, so that some are alike; a tail of any length.
-    let block = prop_oneof![(0..6_u32).prop_map(|seed| noise(BLOCK, seed)), any::<u8>().prop_map(|byte| vec![byte; BLOCK])];
+    let block = prop_oneof![
+        (0..6_u32).prop_map(|seed| noise(BLOCK, seed)),
+        any::<u8>().prop_map(|byte| vec![byte; BLOCK])
+    ];
     (prop::collection::vec(block, 0..6), prop::collection::vec(any::<u8>(), 1..BLOCK))
         .prop_map(|(blocks, tail)| [blocks.concat(), tail].concat())
 }

@@ -9,9 +9,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use edgepair_findings::{Finding, Severity};
 use crate::table::{self, TABLES};
 use crate::value::{self, Value};
+use edgepair_findings::{Finding, Severity};
 
 mod typed;
 

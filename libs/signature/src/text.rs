@@ -40,7 +40,9 @@ pub enum SignatureTextError {
     #[error("its {0} line is not the base64 of a part of an ed25519 signature in minisign's format")]
     Base64(&'static str),
     /// The form that was made before 2021, without a hash first.
-    #[error("it is of minisign's older form, which signs without hashing first; sign again with a current minisign")]
+    #[error(
+        "it is of minisign's older form, which signs without hashing first; sign again with a current minisign"
+    )]
     Legacy,
     /// Longer than minisign makes them, or with control characters.
     #[error("its comment is too long or has control characters")]

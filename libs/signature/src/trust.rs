@@ -65,7 +65,11 @@ impl TrustedKeys {
     ///
     /// # Errors
     /// When there is none that is trusted, or one that is broken.
-    pub fn verify<'a>(&self, hash: &Prehash, signatures: &'a [Signature]) -> Result<&'a Signature, Untrusted> {
+    pub fn verify<'a>(
+        &self,
+        hash: &Prehash,
+        signatures: &'a [Signature],
+    ) -> Result<&'a Signature, Untrusted> {
         if signatures.is_empty() {
             return Err(Untrusted::Unsigned);
         }

@@ -35,7 +35,8 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             anyhow::bail!("{}: its manifest is wrong\n  to do: make the bundle again", args.bundle.display());
         }
     };
-    let keys: Vec<String> = bundle.signatures().iter().map(|signature| signature.key_id().to_string()).collect();
+    let keys: Vec<String> =
+        bundle.signatures().iter().map(|signature| signature.key_id().to_string()).collect();
     if args.json {
         println!("{:#}", as_json(&manifest, &keys));
     } else {
@@ -101,6 +102,9 @@ fn table(manifest: &Manifest, keys: &[String]) -> String {
         let (size, stored) = (show(payload.part.size), show(payload.stored));
         line(payload.name.word(), format!("{size}, {} blocks, {stored} in the bundle", payload.blocks()));
     }
-    line("signed by", if keys.is_empty() { "nobody".to_owned() } else { format!("{} (not checked)", keys.join(", ")) });
+    line(
+        "signed by",
+        if keys.is_empty() { "nobody".to_owned() } else { format!("{} (not checked)", keys.join(", ")) },
+    );
     out
 }

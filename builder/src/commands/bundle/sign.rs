@@ -50,10 +50,18 @@ pub fn run(args: &SignArgs) -> anyhow::Result<ExitCode> {
     if let Some(file) = &args.emit {
         atomic::write(file, bundle.text().as_bytes(), 0o644)
             .with_context(|| format!("cannot write {}", file.display()))?;
-        println!("to sign  {} (`edgepair sign {} --key KEY`, where the key is)", file.display(), file.display());
+        println!(
+            "to sign  {} (`edgepair sign {} --key KEY`, where the key is)",
+            file.display(),
+            file.display()
+        );
         return Ok(ExitCode::SUCCESS);
     }
-    let signature = signature(args, bundle.text(), &format!("{}_{}_{}", manifest.name, manifest.version, manifest.architecture))?;
+    let signature = signature(
+        args,
+        bundle.text(),
+        &format!("{}_{}_{}", manifest.name, manifest.version, manifest.architecture),
+    )?;
     let mut all: Vec<Signature> = bundle.signatures().to_vec();
     all.retain(|other| !args.only && other.key_id() != signature.key_id());
     let id = signature.key_id();

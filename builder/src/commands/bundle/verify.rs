@@ -30,9 +30,8 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let keys = TrustedKeys::new(keys)?;
     let progress = Progress::default();
     let running = progress.start("verify", &format!("Reading {}", args.bundle.display()), "asked for");
-    let result = Unverified::open(open(&args.bundle)?)
-        .and_then(|bundle| bundle.verify(&keys))
-        .and_then(|bundle| {
+    let result =
+        Unverified::open(open(&args.bundle)?).and_then(|bundle| bundle.verify(&keys)).and_then(|bundle| {
             let all: u64 = bundle.contents().manifest.payloads.iter().map(|payload| payload.part.size).sum();
             let mut told = 0;
             bundle.check_rest(|done| {

@@ -1,7 +1,9 @@
 //! Text → [`Manifest`], or everything that is wrong with it.
 
 use super::table::{Placed, Table, digest, note, number, time, word, words};
-use super::{BLOCK, BLOCKS_MAX, Compatible, MANIFEST_MAX, Manifest, Part, Payload, PayloadName, SCHEMA, Span, Wave};
+use super::{
+    BLOCK, BLOCKS_MAX, Compatible, MANIFEST_MAX, Manifest, Part, Payload, PayloadName, SCHEMA, Span, Wave,
+};
 use crate::index;
 use crate::{Time, Version};
 use edgepair_findings::{Finding, Report};
@@ -38,7 +40,8 @@ impl Manifest {
             _ => {
                 if findings.is_empty() {
                     let fix = "please report it, with the manifest";
-                    let reason = "the manifest passed every check and still cannot be used; a fault of edgepair";
+                    let reason =
+                        "the manifest passed every check and still cannot be used; a fault of edgepair";
                     note(&mut findings, "internal", "", 0..0, reason, fix);
                 }
                 Err(Box::new(Report::new(name, text, findings, &[])))
@@ -54,7 +57,8 @@ fn read(document: &DeTable<'_>, all: &mut Vec<Finding>) -> Option<Manifest> {
         // Every other finding would be about a format that this release does not know.
         all.clear();
         let reason = format!("this release reads bundles of schema {SCHEMA}, and no other");
-        let fix = "update to a release between the two first, or make the bundle with a release as old as this one";
+        let fix =
+            "update to a release between the two first, or make the bundle with a release as old as this one";
         note(all, "schema", "schema", schema.span, reason, fix);
         return None;
     }
@@ -91,7 +95,8 @@ fn read(document: &DeTable<'_>, all: &mut Vec<Finding>) -> Option<Manifest> {
     if let (Some(payloads), Some(index)) = (&payloads, &index) {
         let blocks: u64 = payloads.iter().map(Payload::blocks).sum();
         if blocks > BLOCKS_MAX {
-            let reason = format!("there are {blocks} blocks of {BLOCK} bytes, and at most {BLOCKS_MAX} are possible");
+            let reason =
+                format!("there are {blocks} blocks of {BLOCK} bytes, and at most {BLOCKS_MAX} are possible");
             note(all, "too-large", "payload", end, reason, "make the image smaller");
         } else if !index::sizes(blocks).contains(&index.value.size) {
             let reason = format!("an index of {} bytes cannot be that of {blocks} blocks", index.value.size);
@@ -124,8 +129,11 @@ fn read_version(value: &DeValue<'_>) -> Option<Version> {
 
 fn read_span(value: &DeValue<'_>) -> Option<Span> {
     let DeValue::Array(items) = value else { return None };
-    let numbers: Option<Vec<u32>> =
-        items.iter().take(3).map(|item| number(item.get_ref()).and_then(|number| u32::try_from(number).ok())).collect();
+    let numbers: Option<Vec<u32>> = items
+        .iter()
+        .take(3)
+        .map(|item| number(item.get_ref()).and_then(|number| u32::try_from(number).ok()))
+        .collect();
     match numbers?.as_slice() {
         [min, max] if min <= max => Some(Span { min: *min, max: *max }),
         _ => None,
@@ -173,13 +181,21 @@ fn waves(
         }
         if expires.is_some_and(|expires| wave.from >= expires.value) {
             let reason = "the bundle has expired by then";
-            note(all, "wave-expired", format!("{path}.from"), from.span, reason, "let it begin earlier, or expire later");
+            note(
+                all,
+                "wave-expired",
+                format!("{path}.from"),
+                from.span,
+                reason,
+                "let it begin earlier, or expire later",
+            );
         }
         waves.push(wave);
     }
     if let (true, Some((path, place)), Some(wave)) = (complete, last, waves.last()) {
         if wave.percent != 100 {
-            let reason = format!("the last wave takes {} of 100 pairs: the others would never update", wave.percent);
+            let reason =
+                format!("the last wave takes {} of 100 pairs: the others would never update", wave.percent);
             note(all, "wave-rest", path, place, reason, "add a wave with percent = 100");
         }
     }

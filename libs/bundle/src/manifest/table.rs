@@ -86,7 +86,8 @@ impl<'a, 'i> Table<'a, 'i> {
     ) -> Option<Placed<T>> {
         if self.table.iter().all(|(name, _)| name.get_ref() != key) {
             self.asked.push(key);
-            let place = if self.path.is_empty() { "at the top".into() } else { format!("in [{}]", self.path) };
+            let place =
+                if self.path.is_empty() { "at the top".into() } else { format!("in [{}]", self.path) };
             let (reason, fix) = (format!("{key} is missing {place}"), format!("add {key} = {expects}"));
             note(findings, "missing-key", self.name(key), self.span.clone(), reason, fix);
             return None;
@@ -97,10 +98,11 @@ impl<'a, 'i> Table<'a, 'i> {
     /// The one table `[key]`, which must be there.
     pub fn table(&mut self, key: &'static str, findings: &mut Vec<Finding>) -> Option<Table<'a, 'i>> {
         let name = self.name(key);
-        let found = self.required(key, &format!("a table: [{key}] and its keys"), findings, |value| match value {
-            DeValue::Table(table) => Some(table),
-            _ => None,
-        })?;
+        let found =
+            self.required(key, &format!("a table: [{key}] and its keys"), findings, |value| match value {
+                DeValue::Table(table) => Some(table),
+                _ => None,
+            })?;
         Some(Table::new(name, found.span, found.value))
     }
 
@@ -144,7 +146,14 @@ impl<'a, 'i> Table<'a, 'i> {
                 |word| format!("did you mean {word}?"),
             );
             let reason = format!("there is no key {}", name.escape_debug());
-            note(findings, "unknown-key", self.name(&name.escape_debug().to_string()), key.span(), reason, fix);
+            note(
+                findings,
+                "unknown-key",
+                self.name(&name.escape_debug().to_string()),
+                key.span(),
+                reason,
+                fix,
+            );
         }
     }
 }

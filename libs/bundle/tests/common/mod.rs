@@ -6,6 +6,7 @@ use edgepair_bundle::{Digest, Manifest, Node, PackError, Packer, Time, Version};
 use edgepair_signature::{KeyId, Prehash, PublicKey, Signature, TrustedKeys, sign};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::io::Cursor;
+use std::sync::LazyLock;
 
 pub const ALL: Span = Span { min: 1, max: 1 };
 
@@ -18,8 +19,9 @@ pub fn key(number: u8) -> PublicKey {
     PublicKey::new(KeyId([number; 8]), pair.public_key().as_ref().try_into().expect("32 bytes"))
 }
 
-pub fn trusted() -> TrustedKeys {
-    TrustedKeys::new([key(1)]).expect("set")
+pub fn trusted() -> &'static TrustedKeys {
+    static KEYS: LazyLock<TrustedKeys> = LazyLock::new(|| TrustedKeys::new([key(1)]).expect("set"));
+    &KEYS
 }
 
 pub fn seal(number: u8, text: &str) -> Signature {
@@ -91,4 +93,16 @@ pub fn node() -> Node<'static> {
         now: Some(Time(1_900_000_000)),
         pair: None,
     }
+}
+
+/// Where the entries of a bundle begin, and their names.
+pub fn entries(bundle: &[u8]) -> Vec<(usize, String)> {
+    (0..bundle.len() / 512)
+        .map(|unit| unit * 512)
+        .filter(|at| bundle[at + 257..].starts_with(b"ustar"))
+        .map(|at| {
+            let name = bundle[at..at + 100].split(|byte| *byte == 0).next().expect("name");
+            (at, String::from_utf8(name.to_vec()).expect("text"))
+        })
+        .collect()
 }
