@@ -48,6 +48,11 @@ fn every_changed_byte_is_refused() {
         let (blocks, result) = read(&bad);
         let error = result.expect_err(&format!("byte {at} does not matter"));
         assert!(right.starts_with(&blocks), "byte {at} let a wrong block out");
+        // What is not signed gets neither to the manifest's parser nor to the decompressor.
+        assert!(
+            !matches!(error, Error::Manifest(_) | Error::Index(_) | Error::Decompress(_)),
+            "byte {at}: {error}"
+        );
         assert!(!error.to_string().is_empty() && !error.advice().is_empty());
     }
 }

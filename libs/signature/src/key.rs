@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(good, sign(&seed, id, &hash, "file:x").expect("signs"), "the same twice");
         assert!(key.verify(&hash, &good));
         assert!(!key.verify(&Prehash::of_bytes(b"Content"), &good));
-        assert!(!key.verify(&hash, &Signature { comment: "file:y".into(), ..good.clone() }));
+        assert!(!key.verify(&hash, &Signature { comment: "file:y".into(), ..good }));
         assert!(!key.verify(&hash, &Signature { id: KeyId([0; 8]), ..good.clone() }));
         let other = sign(&[8; 32], id, &hash, "file:x").expect("signs");
         assert!(!key.verify(&hash, &other));

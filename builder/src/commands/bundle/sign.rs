@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 /// `edgepair bundle sign`.
 #[derive(Debug, Args)]
-#[group(id = "how", required = true, multiple = false, args = ["key", "emit", "attach"])]
+#[command(group(clap::ArgGroup::new("how").required(true).args(["key", "emit", "attach"])))]
 pub struct SignArgs {
     /// The bundle; it is replaced when the signed one is whole.
     bundle: PathBuf,
