@@ -242,6 +242,27 @@ fn blocks_do_not_change_places() {
     assert!(matches!(unpacker.plain(nowhere, b""), Err(Error::NoSuchBlock(_))));
 }
 
+/// Every byte of a compressed block: refused by the digest of what lies in the bundle, before it is decompressed.
+#[test]
+fn the_decompressor_sees_only_what_was_signed() {
+    let good = bundle();
+    let admitted = read(&good).1.expect("holds");
+    let packed: Vec<_> = admitted.contents().index.blocks().filter(|(_, row)| row.packed.is_some()).collect();
+    assert!(!packed.is_empty());
+    for (id, _) in packed {
+        let range = admitted.range(id).expect("known");
+        let stored = &good[range.start as usize..range.end as usize];
+        for at in 0..stored.len() {
+            for bit in 0..8 {
+                let mut bad = stored.to_vec();
+                bad[at] ^= 1 << bit;
+                let error = admitted.unpacker().stored(id, &bad).expect_err("refused");
+                assert!(matches!(error, Error::Block(_)), "byte {at}: {error}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_node_says_everything_that_does_not_fit() {
     let refusals = |node: &Node<'_>, manifest| {
