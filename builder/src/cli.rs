@@ -43,6 +43,11 @@ pub enum Command {
         after_help = "Example:\n  edgepair verify out/manifest.json --key release.pub\n\nminisign's own program does the same: minisign -V -p release.pub -m out/manifest.json"
     )]
     Verify(VerifyArgs),
+    /// Make, show, check and sign update bundles.
+    #[command(
+        after_help = "Example:\n  edgepair bundle create out --sign release.key\n  edgepair bundle verify out/edgepair_0.1.0_amd64.bundle --key release.pub"
+    )]
+    Bundle(crate::commands::bundle::BundleArgs),
     /// Say what this machine lacks, and install it.
     #[command(
         after_help = "Examples:\n  edgepair doctor --fix\n  edgepair doctor --architecture arm64\n\nExit status: 0 nothing is missing, 1 something is."

@@ -2,7 +2,7 @@
 //!
 //! [`cli`] → [`definition`] (what the user wrote) → [`plan`] (checked, pure) → [`stages`] (one file per step) run by
 //! [`engine`] (cache, tools tree, progress). [`lock`] compares packages with what was accepted, [`signing`] has keys and
-//! signatures. [`commands`] has one file per subcommand.
+//! signatures, [`payloads`] takes a build's output apart for a bundle. [`commands`] has one file per subcommand.
 
 mod cli;
 mod commands;
@@ -10,6 +10,7 @@ mod definition;
 mod doctor;
 mod engine;
 mod lock;
+mod payloads;
 mod plan;
 mod signing;
 mod stages;

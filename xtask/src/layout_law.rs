@@ -33,6 +33,17 @@ const LAW: &[(&str, &[&str], &str)] = &[
         &["std::fs", "std::net::Tcp", "std::process", "tokio"],
         "parsers take text; loaders read",
     ),
+    (
+        "libs/bundle/src",
+        &["std::fs", "std::net", "std::process", "tokio", "SystemTime", "Instant"],
+        "a bundle is read from any reader, at a time that is given",
+    ),
+    (
+        "libs/signature/src",
+        &["std::fs", "std::process", "std::net"],
+        "keys and signatures are texts and bytes",
+    ),
+    ("libs/findings/src", &["std::fs", "std::process", "std::net"], "findings are values"),
     ("libs/render/src", &["std::fs", "std::process", "tokio"], "renderers return files as values"),
     ("libs/layout/src", &["std::fs", "std::process"], "names only"),
     ("libs/status/src", &["std::fs", "std::process", "std::net", "tokio"], "types and their table"),

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub mod build;
+pub mod bundle;
 mod cache;
 mod doctor;
 mod key;
@@ -22,6 +23,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Key(args) => key::new(args.command),
         Command::Sign(args) => key::sign(&args),
         Command::Verify(args) => key::verify(&args),
+        Command::Bundle(args) => bundle::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Cache(args) => cache::run(args.command),
         Command::Lab(args) => lab::run(args),

@@ -1,14 +1,12 @@
 //! ed25519 signatures in the format of minisign(1), so that its own program checks them too:
-//! `minisign -V -p NAME.pub -m manifest.json`.
+//! `minisign -V -p NAME.pub -m manifest.json`. Here are the files: private keys, passphrases, where a signature goes;
+//! signing and checking themselves are `edgepair-signature`'s.
 
 use super::{check_private, create};
-use ::minisign::{KeyPair, PublicKey, PublicKeyBox, SecretKey, SecretKeyBox, SignatureBox};
+use ::minisign::{KeyPair, SecretKey, SecretKeyBox};
 use anyhow::{Context, bail};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use blake2::{Blake2b512, Digest};
 use edgepair_host_io::atomic;
-use ring::signature::Ed25519KeyPair;
+use edgepair_signature::{KeyId, Prehash, PublicKey, Signature, TrustedKeys, Untrusted};
 use std::fs::{self, File};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -92,7 +90,7 @@ pub fn new_key(name: &Path, passphrase: Passphrase<'_>) -> anyhow::Result<String
 /// A private key, ready to sign.
 pub struct Signer {
     secret: SecretKey,
-    public: PublicKey,
+    id: KeyId,
 }
 
 impl std::fmt::Debug for Signer {
@@ -130,40 +128,29 @@ impl Signer {
                     .with_context(|| format!("{}: wrong passphrase, or a damaged key", path.display()))?
             }
         };
-        let public = PublicKey::from_secret_key(&secret)?;
-        Ok(Self { secret, public })
+        let public = ::minisign::PublicKey::from_secret_key(&secret)?;
+        let id = KeyId(public.keynum().try_into().context("the key's number has not eight bytes")?);
+        Ok(Self { secret, id })
     }
 
     /// The key's number, as minisign prints it.
     pub fn id(&self) -> String {
-        self.public.keynum().iter().rev().map(|byte| format!("{byte:02X}")).collect()
+        self.id.to_string()
     }
 
     /// Signs bytes. `comment` is covered by the signature; it must not hold the time of signing, or two builds differ.
     ///
-    /// The signature is RFC 8032's, without the random part that the minisign library adds: the same key and the same
-    /// bytes must give the same file.
-    ///
     /// # Errors
     /// When the comment has more than one line.
-    pub fn sign(&self, bytes: &[u8], comment: &str) -> anyhow::Result<String> {
-        anyhow::ensure!(!comment.contains(['\n', '\r']), "a signed comment has one line");
+    pub fn sign(&self, bytes: &[u8], comment: &str) -> anyhow::Result<Signature> {
         // minisign's layout of a private key: three algorithm names, salt, two limits (54 bytes), key number (8), seed
         // and public key (32 each), check sum (32).
         let secret = Zeroizing::new(self.secret.to_bytes());
-        let pair = secret
+        let seed = secret
             .get(62..94)
-            .and_then(|seed| Ed25519KeyPair::from_seed_unchecked(seed).ok())
-            .context("the private key cannot be used")?;
-        let hash = Blake2b512::digest(bytes);
-        let seal = pair.sign(&hash);
-        let covered = [seal.as_ref(), comment.as_bytes()].concat();
-        let line = [b"ED", self.public.keynum(), seal.as_ref()].concat();
-        Ok(format!(
-            "untrusted comment: signature by edgepair, minisign format\n{}\ntrusted comment: {comment}\n{}\n",
-            STANDARD.encode(line),
-            STANDARD.encode(pair.sign(&covered))
-        ))
+            .and_then(|seed| seed.try_into().ok())
+            .context("the private key is too short")?;
+        Ok(edgepair_signature::sign(seed, self.id, &Prehash::of_bytes(bytes), comment)?)
     }
 }
 
@@ -182,34 +169,49 @@ pub fn sign_file(signer: &Signer, file: &Path) -> anyhow::Result<PathBuf> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let path = signature_path(file);
-    atomic::write(&path, signer.sign(&bytes, &format!("file:{name}"))?.as_bytes(), 0o644)?;
+    atomic::write(&path, signer.sign(&bytes, &format!("file:{name}"))?.text().as_bytes(), 0o644)?;
     Ok(path)
+}
+
+/// Reads a public key.
+///
+/// # Errors
+/// When it cannot be read, or is none.
+pub fn public_key(path: &Path) -> anyhow::Result<PublicKey> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    PublicKey::parse(&text)
+        .with_context(|| format!("{} is not a public key of minisign's format", path.display()))
+}
+
+/// Reads a signature.
+///
+/// # Errors
+/// When it cannot be read, or is none.
+pub fn signature(path: &Path) -> anyhow::Result<Signature> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Signature::parse(&text)
+        .with_context(|| format!("{} is not a signature of minisign's format", path.display()))
 }
 
 /// Checks a file against its signature and a public key; returns the signed comment.
 ///
 /// # Errors
 /// When the signature is not by that key over that file, and which of the three is to blame as far as it can be told.
-pub fn verify_file(public: &Path, file: &Path, signature: &Path) -> anyhow::Result<String> {
-    let read =
-        |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    let key = PublicKeyBox::from_string(&read(public)?)
-        .and_then(PublicKeyBox::into_public_key)
-        .with_context(|| format!("{} is not a public key of minisign's format", public.display()))?;
-    let seal = SignatureBox::from_string(&read(signature)?)
-        .with_context(|| format!("{} is not a signature of minisign's format", signature.display()))?;
+pub fn verify_file(public: &Path, file: &Path, seal: &Path) -> anyhow::Result<String> {
+    let keys = TrustedKeys::new([public_key(public)?])?;
+    let seal = signature(seal)?;
     let data = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    if seal.keynum() != key.keynum() {
-        bail!("{} is signed, but with another key than {}", file.display(), public.display());
-    }
-    // Only prehashed signatures: the older form is not made any more.
-    if let Err(error) = ::minisign::verify(&key, &seal, data, true, false, false) {
-        bail!(
-            "{} is not what was signed ({error})\n  to do: do not use it; get it again from where it was built",
+    let hash = Prehash::of_reader(data).with_context(|| format!("cannot read {}", file.display()))?;
+    match keys.verify(&hash, std::slice::from_ref(&seal)) {
+        Ok(_) => Ok(seal.comment().to_owned()),
+        Err(Untrusted::UnknownKey { .. }) => {
+            bail!("{} is signed, but with another key than {}", file.display(), public.display())
+        }
+        Err(_) => bail!(
+            "{} is not what was signed\n  to do: do not use it; get it again from where it was built",
             file.display()
-        );
+        ),
     }
-    Ok(seal.trusted_comment()?)
 }
 
 #[cfg(test)]
@@ -237,7 +239,7 @@ mod tests {
         assert_eq!(verify_file(&path("one.pub"), &path("file"), &seal).expect("holds"), "file:file");
         // The same twice, or a signed build would not be.
         let again = signer.sign(b"content", "file:file").expect("signs");
-        assert_eq!(again, fs::read_to_string(&seal).expect("reads"));
+        assert_eq!(again.text(), fs::read_to_string(&seal).expect("reads"));
         let said = verify_file(&path("two.pub"), &path("file"), &seal).expect_err("another key").to_string();
         assert!(said.contains("another key"), "{said}");
         atomic::write(&path("file"), b"contenu", 0o644).expect("write");

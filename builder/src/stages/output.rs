@@ -153,7 +153,7 @@ pub fn write(
             let comment = format!("file:manifest.json image:{stem} board:{}", board.name);
             atomic::write(
                 &staged[described + 1],
-                signer.sign(manifest.as_bytes(), &comment)?.as_bytes(),
+                signer.sign(manifest.as_bytes(), &comment)?.text().as_bytes(),
                 0o644,
             )?;
         }

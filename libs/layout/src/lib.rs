@@ -120,6 +120,17 @@ pub mod boot {
     }
 }
 
+/// What two versions of the system must agree on to work side by side, or one after the other. A bundle's manifest says
+/// which numbers it gets on with.
+pub mod format {
+    /// Version of the protocol between the two agents.
+    pub const PAIR_PROTOCOL: u32 = 1;
+    /// Format of the datastore: PostgreSQL's major version.
+    pub const DATASTORE: u32 = 17;
+    /// Schema of what node-init keeps on the state partition.
+    pub const STATE: u32 = 1;
+}
+
 /// The two partition UUIDs that systemd derives from a dm-verity root hash: first and last 128 bits of it
 /// (systemd-veritysetup-generator(8), "roothash=").
 pub fn uuids_of_root_hash(root_hash: &str) -> Option<(String, String)> {

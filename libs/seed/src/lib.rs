@@ -17,7 +17,6 @@ mod build;
 mod companions;
 mod diff;
 mod docs;
-mod finding;
 mod identity;
 mod keys;
 mod model;
@@ -26,14 +25,13 @@ mod scalar;
 mod schema;
 mod secret;
 mod shape;
-mod similar;
 pub mod table;
 mod value;
 
 pub use companions::{Companions, names as companion_names};
 pub use diff::{Changed, Difference};
 pub use docs::markdown_table;
-pub use finding::{Finding, Position, Report, Severity};
+pub use edgepair_findings::{Finding, Position, Report, Severity};
 pub use identity::{BoxFacts, FoundBy, IdentityError, identify};
 pub use keys::{Key, PairSecret, Purpose, secret_from_random};
 pub use model::{

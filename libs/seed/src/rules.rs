@@ -12,8 +12,8 @@ mod system;
 use std::ops::Range;
 
 use crate::companions::Companions;
-use crate::finding::{Finding, Severity};
 use crate::shape::Shaped;
+use edgepair_findings::{Finding, Severity};
 
 /// What the rules know and what they find.
 pub(crate) struct Rules<'a> {

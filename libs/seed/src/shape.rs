@@ -9,9 +9,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::finding::{Finding, Severity};
 use crate::table::{self, TABLES};
 use crate::value::{self, Value};
+use edgepair_findings::{Finding, Severity};
 
 mod typed;
 
@@ -147,7 +147,7 @@ impl Shaped {
         // It may be a secret whose name was misspelt.
         self.hidden.push(value.span());
         let here = children(parent);
-        let fix = match crate::similar::closest(key.get_ref(), here.iter().map(String::as_str)) {
+        let fix = match edgepair_findings::closest(key.get_ref(), here.iter().map(String::as_str)) {
             Some(word) => format!("did you mean {word}?"),
             None => elsewhere(key.get_ref())
                 .map(|place| format!("{place} is known; move it there"))

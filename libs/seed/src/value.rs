@@ -128,7 +128,7 @@ fn from_text(kind: Kind, text: &str) -> Result<Value, Why> {
             if words.contains(&text) {
                 return good();
             }
-            let hint = crate::similar::closest(text, words.iter().copied()).map_or_else(
+            let hint = edgepair_findings::closest(text, words.iter().copied()).map_or_else(
                 || format!("write {}", kind.expects()),
                 |word| format!("did you mean \"{word}\"?"),
             );

@@ -6,7 +6,7 @@ use std::ops::Range;
 use ipnet::IpNet;
 
 use super::Rules;
-use crate::finding::Severity;
+use edgepair_findings::Severity;
 
 pub(super) fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::ops::Range;
 
 use super::Rules;
-use crate::finding::Severity;
+use edgepair_findings::Severity;
 
 impl Rules<'_> {
     /// Paths of all boxes: `node.a`, `node.b`, `worker.NAME`.

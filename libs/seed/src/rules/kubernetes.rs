@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::Rules;
 use super::addresses::{family, overlap};
-use crate::finding::Severity;
+use edgepair_findings::Severity;
 
 /// Options of k3s that follow from the seed, and where they come from. Setting them by hand would take the pair apart.
 pub const OWNED: &[(&str, &str)] = &[

@@ -1,7 +1,7 @@
 //! Access, watchdog, console.
 
 use super::Rules;
-use crate::finding::Severity;
+use edgepair_findings::Severity;
 
 impl Rules<'_> {
     pub(super) fn system(&mut self) {

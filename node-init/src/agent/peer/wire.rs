@@ -6,7 +6,7 @@ use pair_core::record::{DiskId, Side};
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. Another one is refused, with a message that says so.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = edgepair_layout::format::PAIR_PROTOCOL;
 
 /// How a node introduces itself: first on every connection, and again when something of it changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

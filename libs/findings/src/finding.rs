@@ -1,4 +1,4 @@
-//! What is wrong or unwise in a seed: one [`Finding`] each, collected in a [`Report`], never cut short at the first.
+//! What is wrong or unwise in a file: one [`Finding`] each, collected in a [`Report`], never cut short at the first.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,9 +8,9 @@ use annotate_snippets::{Level, Renderer, Snippet};
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The seed is refused.
+    /// The file is refused.
     Error,
-    /// The seed is taken, and the author should know this.
+    /// The file is taken, and the author should know this.
     Warning,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// One thing the author of a seed has to know.
+/// One thing the author of a file has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Error or warning.
@@ -32,7 +32,7 @@ pub struct Finding {
     pub code: &'static str,
     /// The key it is about, for example `node.a.address`; empty for the file as a whole.
     pub key: String,
-    /// Byte range in the seed's text.
+    /// Byte range in the file's text.
     pub span: Range<usize>,
     /// What is wrong and why. Never contains the value of a secret.
     pub reason: String,
@@ -63,7 +63,7 @@ impl Position {
     }
 }
 
-/// Everything that was found in one seed, in the order of the text.
+/// Everything that was found in one file, in the order of the text.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     name: String,
@@ -74,7 +74,8 @@ pub struct Report {
 
 impl Report {
     /// A report about the text `text` of the file `name`. Every range in `hidden` is blanked out of snippets.
-    pub(crate) fn new(name: &str, text: &str, mut findings: Vec<Finding>, hidden: &[Range<usize>]) -> Self {
+    #[must_use]
+    pub fn new(name: &str, text: &str, mut findings: Vec<Finding>, hidden: &[Range<usize>]) -> Self {
         for finding in &mut findings {
             finding.span = clamp(text, &finding.span);
         }

@@ -1,7 +1,8 @@
 //! "Did you mean": the known word nearest to an unknown one.
 
 /// The candidate that takes fewest edits to reach, when it is near enough to be a slip of the hand.
-pub(crate) fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // A long word needs no suggestion, and the distance takes time in proportion to both lengths.
     if word.len() > 64 {
         return None;
