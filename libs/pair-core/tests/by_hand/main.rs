@@ -4,10 +4,12 @@
 //! - `commands`: what an operator may ask for, and what a node says of itself.
 //! - `answers`: the witness, the timers, the service.
 //! - `small`: timers, hellos, words.
+//! - `update`: the update machine.
 mod answers;
 mod commands;
 mod small;
 mod suspicions;
+mod update;
 
 use pair_core::{
     effect::{Effect, Query},
