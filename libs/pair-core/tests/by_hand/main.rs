@@ -4,12 +4,16 @@
 //! - `commands`: what an operator may ask for, and what a node says of itself.
 //! - `answers`: the witness, the timers, the service.
 //! - `small`: timers, hellos, words.
+//! - `witness`: what is asked of it, and what each answer changes.
+//! - `change`: a change of mode or witness, by its leader.
 //! - `update`: the update machine.
 mod answers;
+mod change;
 mod commands;
 mod small;
 mod suspicions;
 mod update;
+mod witness;
 
 use pair_core::{
     effect::{Effect, Query},
