@@ -3,6 +3,8 @@
 //! - `suspicions`: sequences that were suspected of breaking a node.
 //! - `commands`: what an operator may ask for, and what a node says of itself.
 //! - `answers`: the witness, the timers, the service.
+//! - `freeze`: freezes, the handler and its answers, power devices.
+//! - `link`: what belongs to one state of the link, the retry, what a node lacks.
 //! - `small`: timers, hellos, words.
 //! - `witness`: what is asked of it, and what each answer changes.
 //! - `change`: a change of mode or witness, by its leader.
@@ -10,6 +12,8 @@
 mod answers;
 mod change;
 mod commands;
+mod freeze;
+mod link;
 mod small;
 mod suspicions;
 mod update;
