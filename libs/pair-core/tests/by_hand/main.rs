@@ -5,6 +5,7 @@
 //! - `answers`: the witness, the timers, the service.
 //! - `freeze`: freezes, the handler and its answers, power devices.
 //! - `link`: what belongs to one state of the link, the retry, what a node lacks.
+//! - `peers`: cold start, consent, leaving, strange disks.
 //! - `small`: timers, hellos, words.
 //! - `witness`: what is asked of it, and what each answer changes.
 //! - `change`: a change of mode or witness, by its leader.
@@ -14,6 +15,7 @@ mod change;
 mod commands;
 mod freeze;
 mod link;
+mod peers;
 mod small;
 mod suspicions;
 mod update;
