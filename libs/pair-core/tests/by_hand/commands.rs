@@ -273,3 +273,20 @@ fn a_leader_says_how_a_transaction_ended() {
         assert!(said(&effects).contains(&answer), "{effects:?}");
     }
 }
+
+#[test]
+fn one_thing_at_a_time() {
+    let switch = Command::Switchover;
+    let mut a = Bench::known(Side::A, Mode::Manual, PAIRED);
+    a.view(ACTIVE);
+    assert_eq!(refused(&mut a, Command::SetPolicy(policy(2, Mode::Fence))), None);
+    assert_eq!(refused(&mut a, switch), Some(Reason::Busy), "a change runs");
+    let mut a = Bench::paired(Side::A);
+    a.view(ACTIVE);
+    a.asked(40);
+    assert_eq!(refused(&mut a, switch), Some(Reason::Busy), "the kernel waits for an answer");
+    let mut a = Bench::paired(Side::A);
+    a.view(ACTIVE);
+    assert_eq!(refused(&mut a, switch), None);
+    assert_eq!(refused(&mut a, switch), Some(Reason::Busy), "it hands over");
+}

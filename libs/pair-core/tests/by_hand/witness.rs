@@ -189,3 +189,40 @@ fn what_was_not_recorded_is_tried_again_at_the_retry_and_not_before() {
         assert_eq!(asks(&a.on(Event::Timer(Timer::Retry))).is_some(), again);
     }
 }
+
+#[test]
+fn another_history_is_an_alarm_once_until_the_own_one_is_back() {
+    let mut a = Bench::known(Side::A, Mode::Witness, SOLO_A);
+    a.view(ALONE);
+    let mut hears = |said: Record| {
+        let effects = a.on(Event::Timer(Timer::Reread));
+        let effects = answer(&mut a, &effects, Answer::Is(said));
+        (effects.contains(&Effect::Alarm(Alarm::ForeignLineage)), a.node.durable().record)
+    };
+    let own = Some(record(7, SOLO_A));
+    assert_eq!(hears(there(3, PAIRED)), (true, own));
+    assert_eq!(hears(there(4, PAIRED)), (false, own));
+    assert_eq!(hears(there(5, Holder::Unknown)), (false, own));
+    assert_eq!(hears(there(5, Holder::Unknown)), (false, own));
+    // The same record again is the own history.
+    assert_eq!(hears(record(7, SOLO_A)), (false, own));
+    assert_eq!(hears(there(3, PAIRED)), (true, own));
+}
+
+#[test]
+fn a_witness_that_knows_again_is_believed_again() {
+    let mut b = Bench::paired(Side::B);
+    b.view(LOST);
+    let current = there(3, PAIRED);
+    let effects = b.on(Event::Timer(Timer::Claim));
+    answer(&mut b, &effects, Answer::Refused(Refusal::ForeignLineage { current }));
+    assert_eq!(b.node.reason(), Reason::ForeignLineage);
+    let effects = b.on(Event::Timer(Timer::Claim));
+    let current = record(7, PAIRED);
+    answer(&mut b, &effects, Answer::Refused(Refusal::WrongHolder { current }));
+    assert_eq!(b.node.reason(), Reason::WaitsForWitness);
+    // The own record may be forgotten without a new history: nobody knows then.
+    let effects = b.on(Event::Timer(Timer::Claim));
+    answer(&mut b, &effects, Answer::Refused(Refusal::Moved { current: record(8, Holder::Unknown) }));
+    assert_eq!(b.node.reason(), Reason::WitnessUnknown);
+}

@@ -1,6 +1,7 @@
 //! Boots, verdicts, and what the other node says.
 
 use super::*;
+use pair_core::rules::Broken;
 
 /// Restarts after a panic or by a watchdog.
 fn crashes(booted: Version, blessed: bool, memory: Memory) -> (Updater, Vec<UpdateEffect>) {
@@ -253,4 +254,15 @@ fn a_peer_that_is_behind_is_told_and_a_refused_version_is_not_written() {
     let known = Facts { outcome: Outcome::Refused, ..BEGUN };
     assert!(keeps(&effects, known) && acts(&effects).is_empty(), "{effects:?}");
     assert_eq!(b.reason(), UpdateReason::Refused);
+}
+
+/// The model shows what each of these costs; here is what each variant does differently, once.
+#[test]
+fn a_broken_rule_of_updates_breaks_what_its_name_says() {
+    let boots = |rule, memory| Updater::boot(NEW, false, Cause::Power, memory, Rules::without(rule));
+    let (mut b, _) = boots(Broken::BlessEarly, memory(WRITTEN));
+    assert_eq!(acts(&b.on(UpdateEvent::Health(true))), [UpdateEffect::Bless(NEW)]);
+    assert_eq!(acts(&b.on(UpdateEvent::Health(true))), vec![]);
+    let (mut b, _) = boots(Broken::RetryFailed, memory(WRITTEN));
+    assert_eq!(acts(&b.on(UpdateEvent::Health(false))), [UpdateEffect::Reboot]);
 }
