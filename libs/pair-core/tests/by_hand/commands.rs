@@ -71,6 +71,7 @@ fn a_node_that_is_about_to_be_active_does_not_leave() {
     assert!(a.node.armed(Timer::Retry));
     // The other one was quicker: at the retry it is clear that nothing is under way any more.
     a.view(HEALTHY);
+    assert_eq!(refused(&mut a, Command::Leave), Some(Reason::Busy), "the order may still be on its way");
     a.on(Event::Timer(Timer::Retry));
     assert_eq!(refused(&mut a, Command::Leave), None);
     // Once it was active there is nothing under way either.

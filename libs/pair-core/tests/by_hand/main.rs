@@ -9,8 +9,10 @@
 //! - `small`: timers, hellos, words.
 //! - `witness`: what is asked of it, and what each answer changes.
 //! - `change`: a change of mode or witness, by its leader.
+//! - `broken`: the known-bad variants of the rules.
 //! - `update`: the update machine.
 mod answers;
+mod broken;
 mod change;
 mod commands;
 mod freeze;
