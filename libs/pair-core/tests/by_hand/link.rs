@@ -136,7 +136,8 @@ fn a_plan_ends_when_the_kernel_shows_that_it_is_done() {
     b.on(Event::Operator(Command::Promote));
     let leave = Event::Operator(Command::Leave);
     b.view(View { disk: Disk::Consistent, ..LOST });
-    assert_eq!(refused(&b.on(leave)), Some(Reason::Busy));
+    let switch = Event::Operator(Command::Switchover);
+    assert_eq!(refused(&b.on(switch)), Some(Reason::Busy));
     b.view(ALONE);
     assert_eq!(refused(&b.on(leave)), Some(Reason::IsActive));
     // A node that became active does not leave, and says so.
