@@ -199,5 +199,5 @@ fn nothing_is_tainted_while_the_peer_is_connected() {
     let syncs = View { link: Link::SyncSource, peer_disk: Disk::Inconsistent, ..ACTIVE };
     assert!(a.view(syncs).contains(&Effect::Taint(false)));
     assert_eq!(a.view(ACTIVE).iter().filter(|effect| matches!(effect, Effect::Taint(_))).count(), 0);
-    assert_eq!(View { role: Role::Secondary, ..ALONE }.writes(), false);
+    assert!(!View { role: Role::Secondary, ..ALONE }.writes());
 }
