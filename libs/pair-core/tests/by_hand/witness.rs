@@ -226,3 +226,22 @@ fn a_witness_that_knows_again_is_believed_again() {
     answer(&mut b, &effects, Answer::Refused(Refusal::Moved { current: record(8, Holder::Unknown) }));
     assert_eq!(b.node.reason(), Reason::WitnessUnknown);
 }
+
+#[test]
+fn a_consent_that_could_not_be_asked_for_in_the_same_event_is_asked_for_at_the_retry() {
+    let mut a = Bench::paired(Side::A);
+    a.view(ACTIVE);
+    a.view(FROZEN);
+    let effects = a.asked(40);
+    // The link is back before the witness answers: the record is this node's, and its handler claims once more.
+    a.view(ACTIVE);
+    a.hears(&Bench::paired(Side::B));
+    let current = record(9, SOLO_A);
+    let effects = answer(&mut a, &effects, Answer::Refused(Refusal::Moved { current }));
+    assert!(
+        claims(&effects, Claim::Solo) && asks(&effects).is_none(),
+        "one request in one event: {effects:?}"
+    );
+    assert!(a.node.armed(Timer::Retry));
+    assert!(asks(&a.on(Event::Timer(Timer::Retry))).is_some());
+}
