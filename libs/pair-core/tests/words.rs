@@ -53,7 +53,29 @@ fn every_reason_says_something_else() {
     let words: HashSet<String> = all.iter().map(ToString::to_string).collect();
     assert_eq!(words.len(), all.len());
     assert!(words.iter().all(|text| text.len() > 7));
-    assert_ne!(UpdateReason::KnownBad.to_string(), UpdateReason::Refused.to_string());
+}
+
+#[test]
+fn every_reason_of_an_update_says_something_else() {
+    let all = [
+        UpdateReason::Idle,
+        UpdateReason::Writing,
+        UpdateReason::WaitsForPeer,
+        UpdateReason::WaitsForPair,
+        UpdateReason::WaitsForSwitchover,
+        UpdateReason::Arming,
+        UpdateReason::OnTrial,
+        UpdateReason::WaitsToBless,
+        UpdateReason::Done,
+        UpdateReason::Abandoned,
+        UpdateReason::Refused,
+        UpdateReason::KnownBad,
+        UpdateReason::Busy,
+    ];
+    let words: HashSet<String> = all.iter().map(ToString::to_string).collect();
+    assert_eq!(words.len(), all.len());
+    assert!(words.iter().all(|text| text.len() > 6));
+    assert_eq!(Version(12).to_string(), "12");
 }
 
 #[test]

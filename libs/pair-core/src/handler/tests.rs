@@ -147,3 +147,48 @@ fn it_follows_a_moving_record_three_times() {
     let moved = Answer::Refused(Refusal::Moved { current: record(epoch, PAIRED) });
     assert_eq!(handler.witness(&facts, Rules::ALL, RequestId(4), moved, RequestId(5)), Some(STAY));
 }
+
+/// The model shows what each of these costs; here is that each variant differs in its own rule and in nothing else.
+#[test]
+fn a_broken_rule_breaks_what_its_name_says() {
+    let witness = facts(Mode::Witness);
+    let cold = Facts { role: Role::Secondary, ..witness };
+    let powered = Facts { power: true, ..witness };
+    let read = Step::Ask(Query::Read);
+    let appoint = |epoch| {
+        let claim = Claim::Appoint { floor: Epoch(epoch) };
+        Step::Ask(Query::Swap(Swap { lineage: L, expect: Epoch(epoch), side: Side::A, disk: DA, claim }))
+    };
+    for (rule, facts, want) in [
+        (Broken::HandlerReads, witness, read),
+        (Broken::FenceBesideWitness, powered, Step::PowerOff),
+        (Broken::FenceBesideWitness, witness, claim_at(7)),
+        (Broken::TrustConsistent, cold, GO),
+        (Broken::TrustConsistent, witness, claim_at(7)),
+        (Broken::ClaimWithoutCompare, witness, appoint(7)),
+        (Broken::HandlerAnswers5, witness, claim_at(7)),
+    ] {
+        assert_eq!(Handler::start(&facts, Rules::without(rule), RequestId(1)).1, want, "{rule:?} {facts:?}");
+    }
+    let won = Answer::Won(record(8, SOLO_A));
+    let undone = Answer::Won(record(6, SOLO_A));
+    let moved = |holder| Answer::Refused(Refusal::Moved { current: record(9, holder) });
+    let active = Step::Exit(Code::PeerActive);
+    for (rule, request, answer, want) in [
+        (Broken::HandlerReads, 1, Answer::Is(record(9, SOLO_A)), Some(GO)),
+        (Broken::HandlerReads, 1, Answer::Is(record(9, SOLO_B)), Some(active)),
+        (Broken::HandlerReads, 1, Answer::Is(record(9, PAIRED)), Some(claim_at(9))),
+        (Broken::HandlerAnswers5, 1, Answer::Silence, Some(Step::Exit(Code::Unreachable))),
+        (Broken::HandlerAnswers5, 1, won, Some(GO)),
+        (Broken::AnyAnswer, 7, won, Some(GO)),
+        (Broken::UndoneWin, 1, undone, Some(GO)),
+        (Broken::UndoneWin, 1, Answer::Won(record(8, SOLO_B)), Some(STAY)),
+        (Broken::UndoneWin, 7, won, None),
+        (Broken::ClaimWithoutCompare, 1, moved(SOLO_B), Some(appoint(9))),
+    ] {
+        let rules = Rules::without(rule);
+        let (mut handler, _) = Handler::start(&witness, rules, RequestId(1));
+        let step = handler.witness(&witness, rules, RequestId(request), answer, RequestId(2));
+        assert_eq!(step, want, "{rule:?} {answer:?}");
+    }
+}

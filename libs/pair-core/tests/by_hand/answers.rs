@@ -56,6 +56,15 @@ fn who_does_not_claim() {
         b.view(View { link, peer_disk, ..HEALTHY });
         assert!(!b.node.armed(Timer::Claim), "its peer is active: {link:?} {peer_disk:?}");
     }
+    // Its own copy is not current, or about to be the one that is synchronised.
+    for (link, disk, peer_disk) in [
+        (Link::Connected, Disk::Consistent, Disk::Diskless),
+        (Link::SyncTarget, Disk::UpToDate, Disk::UpToDate),
+    ] {
+        let mut b = Bench::known(Side::B, Mode::Witness, SOLO_B);
+        b.view(View { link, disk, peer_disk, ..connected });
+        assert!(!b.node.armed(Timer::Claim), "{link:?} {disk:?}");
+    }
     let strange = Durable::new(policy(1, Mode::Witness));
     let mut b = Bench::new(Side::B, strange);
     let effects = b.view(LOST);

@@ -71,6 +71,7 @@ fn a_node_that_is_about_to_be_active_does_not_leave() {
     assert!(a.node.armed(Timer::Retry));
     // The other one was quicker: at the retry it is clear that nothing is under way any more.
     a.view(HEALTHY);
+    assert_eq!(refused(&mut a, Command::Leave), Some(Reason::Busy), "the order may still be on its way");
     a.on(Event::Timer(Timer::Retry));
     assert_eq!(refused(&mut a, Command::Leave), None);
     // Once it was active there is nothing under way either.
@@ -272,4 +273,21 @@ fn a_leader_says_how_a_transaction_ended() {
         let effects = a.on(Event::Peer(Message::Hello(hello)));
         assert!(said(&effects).contains(&answer), "{effects:?}");
     }
+}
+
+#[test]
+fn one_thing_at_a_time() {
+    let switch = Command::Switchover;
+    let mut a = Bench::known(Side::A, Mode::Manual, PAIRED);
+    a.view(ACTIVE);
+    assert_eq!(refused(&mut a, Command::SetPolicy(policy(2, Mode::Fence))), None);
+    assert_eq!(refused(&mut a, switch), Some(Reason::Busy), "a change runs");
+    let mut a = Bench::paired(Side::A);
+    a.view(ACTIVE);
+    a.asked(40);
+    assert_eq!(refused(&mut a, switch), Some(Reason::Busy), "the kernel waits for an answer");
+    let mut a = Bench::paired(Side::A);
+    a.view(ACTIVE);
+    assert_eq!(refused(&mut a, switch), None);
+    assert_eq!(refused(&mut a, switch), Some(Reason::Busy), "it hands over");
 }

@@ -3,11 +3,25 @@
 //! - `suspicions`: sequences that were suspected of breaking a node.
 //! - `commands`: what an operator may ask for, and what a node says of itself.
 //! - `answers`: the witness, the timers, the service.
+//! - `freeze`: freezes, the handler and its answers, power devices.
+//! - `link`: what belongs to one state of the link, the retry, what a node lacks.
+//! - `peers`: cold start, consent, leaving, strange disks.
 //! - `small`: timers, hellos, words.
+//! - `witness`: what is asked of it, and what each answer changes.
+//! - `change`: a change of mode or witness, by its leader.
+//! - `broken`: the known-bad variants of the rules.
+//! - `update`: the update machine.
 mod answers;
+mod broken;
+mod change;
 mod commands;
+mod freeze;
+mod link;
+mod peers;
 mod small;
 mod suspicions;
+mod update;
+mod witness;
 
 use pair_core::{
     effect::{Effect, Query},
