@@ -18,7 +18,7 @@ pub mod label;
 pub mod loader;
 mod systemd;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use decide::{Armed, Refusal};
 pub use entry::{Counter, Entry};

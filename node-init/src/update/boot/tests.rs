@@ -15,28 +15,28 @@ use std::rc::Rc;
 
 /// What a cut leaves of the change that it hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cut {
+pub(crate) enum Cut {
     Before,
     Both,
     After,
     Neither,
 }
 
-const CUTS: [Cut; 4] = [Cut::Before, Cut::Both, Cut::After, Cut::Neither];
+pub(crate) const CUTS: [Cut; 4] = [Cut::Before, Cut::Both, Cut::After, Cut::Neither];
 
 /// A boot partition that loses power at the given change.
 #[derive(Debug, Default)]
-struct Fat {
-    files: BTreeMap<String, Vec<u8>>,
-    pinned: Vec<String>,
-    room: u64,
-    fuse: Option<(usize, Cut)>,
-    dead: bool,
-    changes: usize,
+pub(crate) struct Fat {
+    pub files: BTreeMap<String, Vec<u8>>,
+    pub pinned: Vec<String>,
+    pub room: u64,
+    pub fuse: Option<(usize, Cut)>,
+    pub dead: bool,
+    pub changes: usize,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Double(Rc<RefCell<Fat>>);
+pub(crate) struct Double(pub Rc<RefCell<Fat>>);
 
 fn no_power<T>() -> io::Result<T> {
     Err(io::Error::other("no power"))
@@ -77,11 +77,11 @@ impl Double {
         if cut.is_some() { no_power() } else { Ok(()) }
     }
 
-    fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         self.0.borrow().files.keys().cloned().collect()
     }
 
-    fn put(&self, name: &str, version: &str) {
+    pub fn put(&self, name: &str, version: &str) {
         let label = format!("IMAGE_ID=edgepair\nIMAGE_VERSION={version}\n");
         self.0.borrow_mut().files.insert(name.to_owned(), image(&label, 0));
     }
@@ -147,7 +147,7 @@ impl Unlocked for Double {
     }
 }
 
-fn uki(version: &str) -> Vec<u8> {
+pub(crate) fn uki(version: &str) -> Vec<u8> {
     image(&format!("IMAGE_ID=edgepair\nIMAGE_VERSION={version}\n"), 9)
 }
 
