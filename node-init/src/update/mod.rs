@@ -8,4 +8,5 @@
 //! - [`boot`]: the boot loader's entries. What is decided about them is pure and holds at a power cut anywhere.
 
 pub mod boot;
+pub mod health;
 pub mod slot;
