@@ -5,7 +5,6 @@
 
 pub mod host;
 
-use edgepair_status::Status;
 use serde::{Deserialize, Serialize};
 
 /// Looks in a row that must find nothing: a service that starts, fails and is started again is seen in one of them.
@@ -31,26 +30,6 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// From what the agent says about itself; `witness` as far as it is known.
-    pub fn of(status: &Status, witness: bool) -> Self {
-        let active = status.role == edgepair_status::Role::Active;
-        let drbd = status.drbd.as_ref();
-        let own = |disk: &str| drbd.is_some_and(|drbd| drbd.disk == disk);
-        let both = drbd.is_some_and(|drbd| {
-            let up = drbd.connection == "Established" || drbd.connection == "Connected";
-            up && drbd.disk == "UpToDate" && drbd.peer_disk == "UpToDate" && !drbd.suspended
-        });
-        let datastore = (active && status.datastore.kind != "external").then(|| status.datastore.state == "ready");
-        Self {
-            active,
-            current: own("UpToDate"),
-            paired: both && drbd.is_some_and(|drbd| drbd.sync.is_none()),
-            peer: status.peer.reachable,
-            witness,
-            datastore,
-        }
-    }
-
     /// Fit for the next step of an update.
     pub fn ready(&self) -> bool {
         self.paired && self.peer && self.witness
