@@ -65,10 +65,7 @@ impl Driver {
         match &effect {
             UpdateEffect::Store(memory) => self.store(memory.clone()),
             UpdateEffect::Tell(facts) => {
-                if let Some(plan) = self.kept.plan.as_ref().filter(|plan| plan.serial == facts.plan.serial) {
-                    let said = Said::new(*facts, plan, &self.version, self.kept.rolled_back);
-                    self.wants.push(Want::Say(said));
-                }
+                self.wants.extend(Said::of(self, *facts).map(Want::Say));
             }
             UpdateEffect::Refuse(_) => {}
             UpdateEffect::Switchover => {

@@ -114,6 +114,8 @@ pub struct Driver {
     rebooting: bool,
     ticks: u64,
     wants: Vec<Want>,
+    /// What the other node has heard of this one last.
+    heard: Option<Facts>,
     peer_rolled_back: bool,
     problem: Option<String>,
 }
@@ -158,6 +160,7 @@ impl Driver {
             rebooting: false,
             ticks: 0,
             wants: Vec::new(),
+            heard: None,
             peer_rolled_back: false,
             problem: None,
         })
@@ -224,8 +227,11 @@ impl Driver {
 
     fn pass_time(&mut self) {
         let Some(facts) = self.kept.memory.facts else { return };
-        let peer = self.updater.as_ref().and_then(Updater::peer);
-        if peer != Some(facts) && self.ticks % TELL == 0 {
+        if !self.seen.peer {
+            // Whoever comes back may have forgotten.
+            self.heard = None;
+        }
+        if self.heard != Some(facts) && self.ticks % TELL == 0 {
             self.event(UpdateEvent::Retry);
         }
         let Some(plan) = self.kept.plan.as_mut().filter(|_| facts.outcome == Outcome::Open) else { return };
@@ -405,8 +411,13 @@ impl Driver {
                 return;
             }
         }
+        self.heard = said.heard;
         self.event(UpdateEvent::Peer(said.facts));
         self.pump();
+        if said.answer {
+            let answer = self.kept.memory.facts.and_then(|facts| Said::of(self, facts));
+            self.wants.extend(answer.map(Want::Say));
+        }
     }
 
     /// Of two plans with one serial the other node's is the newer one.

@@ -28,20 +28,28 @@ pub struct Said {
     pub running: String,
     /// Plans up to this one were rolled back on the speaker by hand.
     pub rolled_back: u32,
+    /// What the speaker has heard of the listener last.
+    pub heard: Option<Facts>,
+    /// The speaker does not know that this was heard, and asks for a word.
+    pub answer: bool,
 }
 
 impl Said {
-    pub(super) fn new(facts: Facts, plan: &Plan, running: &str, rolled_back: u32) -> Self {
+    /// What the driver says now; `None` without a plan.
+    pub(super) fn of(driver: &Driver, facts: Facts) -> Option<Self> {
+        let plan = driver.kept.plan.as_ref().filter(|plan| plan.serial == facts.plan.serial)?;
         let short = |text: &str| text.chars().take(MOST / 4).collect::<String>();
-        Self {
+        Some(Self {
             facts,
             version: plan.version.clone(),
             bundle: short(&plan.bundle),
             limit: plan.limit,
             trial_limit: plan.trial_limit,
-            running: short(running),
-            rolled_back,
-        }
+            running: short(&driver.version),
+            rolled_back: driver.kept.rolled_back,
+            heard: driver.updater.as_ref().and_then(|updater| updater.peer()),
+            answer: driver.heard != Some(facts),
+        })
     }
 
     /// The plan as this node takes it over. Solo is one node's matter.

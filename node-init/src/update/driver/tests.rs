@@ -150,6 +150,7 @@ struct World {
     /// Nodes that are off and stay off.
     off: [bool; 2],
     switchovers: usize,
+    said: usize,
     _folder: tempfile::TempDir,
 }
 
@@ -171,7 +172,7 @@ impl World {
             }
         };
         let hosts = [host("a"), host("b")];
-        Self { hosts, active: 0, witness: true, off: [false; 2], switchovers: 0, _folder: folder }
+        Self { hosts, active: 0, witness: true, off: [false; 2], switchovers: 0, said: 0, _folder: folder }
     }
 
     /// Starts an agent; after a power cut or reboot the loader chooses first.
@@ -242,7 +243,10 @@ impl World {
         }
         for want in wants {
             match want {
-                Want::Say(said) if self.hosts[1 - at].driver.is_some() => self.hosts[1 - at].mail.push_back(said),
+                Want::Say(said) if self.hosts[1 - at].driver.is_some() => {
+                    self.said += 1;
+                    self.hosts[1 - at].mail.push_back(said);
+                }
                 Want::Say(_) => {}
                 Want::Switchover => {
                     assert_eq!(self.active, at);
@@ -284,7 +288,8 @@ impl World {
 
     fn kept(&self, version: &str) {
         for at in 0..2 {
-            assert_eq!(self.running()[at], version, "node {at}");
+            let words = self.hosts.each_ref().map(|host| host.driver.as_ref().unwrap().status().words());
+            assert_eq!(self.running()[at], version, "node {at}\n{}\n{}", words[0], words[1]);
             let own = self.standing(at).into_iter().find(|(known, _)| known == version);
             assert_eq!(own.map(|(_, standing)| standing), Some(Standing::Kept), "node {at}");
         }
@@ -315,6 +320,9 @@ fn a_pair_moves_to_a_new_version_together() {
         assert_eq!((status.history.len(), status.history[0].outcome), (1, Outcome::Decided));
         assert_eq!((status.why.as_str(), status.problems.len()), ("updated", 0), "{}", status.words());
         assert!(world.order(1, "2", false, 9).await.is_err(), "it runs already");
+        let said = world.said;
+        world.seconds(60).await;
+        assert_eq!(world.said, said, "nothing is left to be said");
         world.order(1, "3", false, 3600).await.unwrap();
         world.seconds(120).await;
         world.kept("3");
@@ -360,6 +368,7 @@ fn the_power_may_go_at_every_call() {
                 let fate = world.hosts[at].fate.borrow();
                 assert!(fate.calls > call, "node {at} never came to call {call}");
                 drop(fate);
+                println!("node {at}, call {call}, after it: {after}");
                 world.kept("2");
             });
         }
@@ -487,6 +496,7 @@ fn a_rollback_by_hand_is_not_undone_by_the_decision() {
         world.seconds(60).await;
         assert_eq!(world.running()[standby], "1", "and it stays there");
         world.active = standby;
+        world.second().await;
         ask(&mut world, 1 - standby).await.unwrap();
         world.seconds(60).await;
         world.kept("1");
