@@ -3,7 +3,7 @@
 use super::hands::{Job, Trouble};
 use super::kept::ArmedIn;
 use super::said::Said;
-use super::{AGAIN, Driver, Done, Gate, Next, SWITCHOVER, Trial, Want};
+use super::{AGAIN, Done, Driver, Gate, Next, SWITCHOVER, Trial, Want};
 use pair_core::update::{Memory, Outcome, UpdateEffect, UpdateEvent, Version};
 
 /// Work that the next effect waits for.
@@ -134,8 +134,7 @@ impl Driver {
     fn store(&mut self, memory: Memory) {
         let outcome = memory.facts.map(|facts| facts.outcome);
         if memory.trials > self.kept.memory.trials {
-            self.kept.armed =
-                ArmedIn { boot: self.look.boot.clone(), crashes: self.look.crashes.clone() };
+            self.kept.armed = ArmedIn { boot: self.look.boot.clone(), crashes: self.look.crashes.clone() };
         }
         let findings: Vec<String> = match &self.trial {
             Some(trial) => trial.gate.findings.iter().map(|finding| finding.text.clone()).collect(),
@@ -155,7 +154,9 @@ impl Driver {
             Err(error) => {
                 self.todo.clear();
                 self.rebooting = true;
-                self.wants.push(Want::Failed(format!("a decision of the update could not be made durable: {error}")));
+                self.wants.push(Want::Failed(format!(
+                    "a decision of the update could not be made durable: {error}"
+                )));
                 false
             }
         }

@@ -113,11 +113,16 @@ impl HostHands {
     }
 
     /// Runs beside the loop.
-    fn beside<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T, Trouble> + Send + 'static) -> Work<T> {
+    fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Trouble> + Send + 'static,
+    ) -> Work<T> {
         let hands = self.clone();
         let task = tokio::task::spawn_blocking(move || work(&hands));
         Box::pin(async move {
-            task.await.unwrap_or_else(|_| Err(Trouble { text: "the work's thread ended early".to_owned(), again: true }))
+            task.await.unwrap_or_else(|_| {
+                Err(Trouble { text: "the work's thread ended early".to_owned(), again: true })
+            })
         })
     }
 }
@@ -192,7 +197,8 @@ impl Hands for HostHands {
     fn reboot(&self) -> Work<()> {
         self.beside(|hands| {
             let call = Invocation::new("systemctl").args(["--no-block", "reboot"]);
-            let trouble = |error: edgepair_host_io::CommandError| Trouble { text: error.to_string(), again: true };
+            let trouble =
+                |error: edgepair_host_io::CommandError| Trouble { text: error.to_string(), again: true };
             hands.runner.run(&call).map(drop).map_err(trouble)
         })
     }

@@ -256,7 +256,8 @@ impl Driver {
     }
 
     fn observed(&mut self, findings: Vec<Finding>) {
-        let elapsed = self.trial.as_ref().map(|trial| self.ticks.saturating_sub(trial.began)).unwrap_or_default();
+        let elapsed =
+            self.trial.as_ref().map(|trial| self.ticks.saturating_sub(trial.began)).unwrap_or_default();
         let Some(trial) = &mut self.trial else { return };
         trial.looking = false;
         let event = match trial.gate.look(findings, elapsed) {
@@ -277,9 +278,9 @@ impl Driver {
             Done::Carried(kind, result) => self.carried(kind, result),
             Done::Written(asked, result) if asked == self.asked => self.written(result),
             Done::Proven(asked, result) if asked == self.asked => self.proven(result),
-            Done::Observed(asked, result) if asked == self.asked => self.observed(result.unwrap_or_else(|trouble| {
-                vec![Finding { text: trouble.text, elsewhere: false }]
-            })),
+            Done::Observed(asked, result) if asked == self.asked => self.observed(
+                result.unwrap_or_else(|trouble| vec![Finding { text: trouble.text, elsewhere: false }]),
+            ),
             Done::Written(..) | Done::Proven(..) | Done::Observed(..) => {}
             Done::RolledBack(result, reply) => self.rolled_back(result, reply),
         }
@@ -315,7 +316,8 @@ impl Driver {
         let crash = later && (crashed || (back && exhausted));
         let cause = if crash { Cause::Crash } else { Cause::Power };
         let memory = self.kept.memory.clone();
-        let (updater, effects) = Updater::boot(number(&self.version), blessed, cause, memory, Rules::default());
+        let (updater, effects) =
+            Updater::boot(number(&self.version), blessed, cause, memory, Rules::default());
         self.updater = Some(updater);
         self.todo.extend(effects);
     }
@@ -337,7 +339,12 @@ impl Driver {
         self.spawn(work, move |result| Done::Opened(result, start, reply));
     }
 
-    fn opened(&mut self, result: Result<Offer, Trouble>, start: &Start, reply: oneshot::Sender<Result<(), String>>) {
+    fn opened(
+        &mut self,
+        result: Result<Offer, Trouble>,
+        start: &Start,
+        reply: oneshot::Sender<Result<(), String>>,
+    ) {
         let offer = match result {
             Ok(offer) => offer,
             Err(trouble) => return drop(reply.send(Err(trouble.text))),

@@ -141,7 +141,9 @@ impl Driver {
         });
         UpdateStatus {
             running: self.version.clone(),
-            why: self.reason().map_or_else(|| "reads the boot loader's entries".to_owned(), |why| why.to_string()),
+            why: self
+                .reason()
+                .map_or_else(|| "reads the boot loader's entries".to_owned(), |why| why.to_string()),
             versions: self.look.versions.clone(),
             plan,
             findings: self.trial.as_ref().map(|trial| trial.gate.findings.clone()).unwrap_or_default(),

@@ -178,7 +178,8 @@ impl World {
     /// Starts an agent; after a power cut or reboot the loader chooses first.
     fn start_agent(&mut self, at: usize) {
         let host = &mut self.hosts[at];
-        let hands = Fake { esp: host.esp.clone(), running: host.running.clone(), fate: Rc::clone(&host.fate) };
+        let hands =
+            Fake { esp: host.esp.clone(), running: host.running.clone(), fate: Rc::clone(&host.fate) };
         let (sender, receiver) = mpsc::unbounded_channel();
         host.done = receiver;
         host.mail.clear();

@@ -58,7 +58,15 @@ fn room(path: &Path) -> std::io::Result<Room> {
 
 /// `k3s kubectl get --raw /readyz` (Kubernetes, "API health endpoints").
 fn api(runner: &dyn Runner) -> Result<(), String> {
-    let call = Invocation::new("timeout").args(["--kill-after=2", "10", "k3s", "kubectl", "get", "--raw", "/readyz"]);
+    let call = Invocation::new("timeout").args([
+        "--kill-after=2",
+        "10",
+        "k3s",
+        "kubectl",
+        "get",
+        "--raw",
+        "/readyz",
+    ]);
     runner.run(&call).map(drop).map_err(|error| words(&error))
 }
 
@@ -122,13 +130,14 @@ mod tests {
         put("40-note", "exit 1", 0o644);
         put("50-quiet", "exit 1", 0o755);
         let checks = checks(&HostRunner, dir.path(), 1).unwrap();
-        let said: Vec<(&str, &str)> =
-            checks.iter().map(|check| (check.name.as_str(), check.says.as_deref().unwrap_or("well"))).collect();
-        assert_eq!(said[..3], [
-            ("10-good", "well"),
-            ("20-fails", "the till is closed"),
-            ("30-hangs", "no answer within 1 s")
-        ]);
+        let said: Vec<(&str, &str)> = checks
+            .iter()
+            .map(|check| (check.name.as_str(), check.says.as_deref().unwrap_or("well")))
+            .collect();
+        assert_eq!(
+            said[..3],
+            [("10-good", "well"), ("20-fails", "the till is closed"), ("30-hangs", "no answer within 1 s")]
+        );
         assert!(said[3].0 == "50-quiet" && said[3].1.contains("exit status: 1"), "{said:?}");
         assert_eq!(said.len(), 4, "what cannot be executed is no check");
         assert_eq!(super::checks(&HostRunner, &dir.path().join("none"), 1).unwrap(), []);

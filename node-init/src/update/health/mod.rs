@@ -249,8 +249,10 @@ mod tests {
         let own = || vec![Finding { text: "x".into(), elsewhere: false }];
         let other = || vec![Finding { text: "y".into(), elsewhere: true }];
         let mut gate = Gate::new(60);
-        let verdicts: Vec<Verdict> =
-            [vec![], vec![], own(), vec![], vec![], vec![]].into_iter().map(|look| gate.look(look, 10)).collect();
+        let verdicts: Vec<Verdict> = [vec![], vec![], own(), vec![], vec![], vec![]]
+            .into_iter()
+            .map(|look| gate.look(look, 10))
+            .collect();
         use Verdict::{Sick, Undecided, Wait, Well};
         assert_eq!(verdicts, [Wait, Wait, Wait, Wait, Wait, Well], "flapping starts anew");
         assert_eq!(Gate::new(60).look(own(), 59), Wait);
