@@ -12,6 +12,7 @@
 //! * [`begun`]: proofs of emptiness, durable before a destructive step begins.
 //! * [`member`]: what this box is: seed in force, which box of it, cards, the replica's identity.
 //! * [`units`]: systemd over D-Bus.
+//! * [`update`]: the other slot: written, tried, kept or given up.
 //! * [`witness`]: the small third party that keeps one record per pair, and the client that asks it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should stop"))]
@@ -26,4 +27,5 @@ pub mod member;
 pub mod provision;
 pub mod screen;
 pub mod units;
+pub mod update;
 pub mod witness;

@@ -91,6 +91,10 @@ pub mod path {
     pub const PAIR_MEMORY: &str = "/var/lib/edgepair/pair.json";
     /// What the agent decided, and why (a JSON object a line), over boots.
     pub const HISTORY: &str = "/var/lib/edgepair/history.jsonl";
+    /// What this node remembers of updates (JSON): plan, versions that failed, history.
+    pub const UPDATE_MEMORY: &str = "/var/lib/edgepair/update.json";
+    /// The user's own checks of a version on trial: executables, content with exit status 0.
+    pub const HEALTH_DIR: &str = "/etc/edgepair/health.d";
     /// Control socket of the agent, for root.
     pub const AGENT_SOCKET: &str = "/run/edgepair/agent.sock";
     /// Held by the agent for as long as it lives; the fence handler decides by itself only when it gets it.

@@ -63,6 +63,8 @@ fn unit() -> String {
     conf.line("NoNewPrivileges=yes");
     // Mounts below /var must come and go here as they do outside, or an unmounted device would stay in use.
     conf.line("ProtectSystem=full");
+    // Boot entries of the other slot; mounted read-only except while one is written.
+    conf.line("ReadWritePaths=-/efi");
     conf.line("ProtectHome=yes");
     conf.line("ProtectControlGroups=yes");
     conf.line("ProtectKernelModules=yes");

@@ -1,5 +1,6 @@
 //! The control socket: root asks the agent. One JSON request in a line, one JSON reply in a line.
 
+use crate::update::driver::said::{Start, UpdateStatus};
 use edgepair_layout::path::AGENT_SOCKET;
 use edgepair_status::Status;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ASKERS: usize = 16;
 
 /// What can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
     /// How is this node?
@@ -36,6 +37,12 @@ pub enum Request {
     FencePeer,
     /// The kernel asks: the own disk failed, what now?
     LocalIoError,
+    /// How is the update?
+    UpdateStatus,
+    /// Update the pair.
+    UpdateStart(Start),
+    /// Boot the other version again, on this node.
+    UpdateRollback,
 }
 
 /// What is answered.
@@ -50,6 +57,8 @@ pub enum Reply {
     Refused(String),
     /// Exit code for the kernel's handler.
     Code(u8),
+    /// How the update is.
+    Update(Box<UpdateStatus>),
 }
 
 /// A request with the way back.

@@ -13,6 +13,7 @@ mod observe;
 mod operator;
 mod remember;
 mod status;
+mod update;
 
 pub use input::Input;
 
@@ -29,6 +30,7 @@ use super::ports::Ports;
 use super::service::{Report, Service};
 use super::store::Memory;
 use super::witness::Witness;
+use crate::update::driver::Driver;
 use pair_core::event::{Event, QuestionId, RequestId, Timer};
 use pair_core::node::{Identity, Node};
 use pair_core::reason::Reason;
@@ -130,6 +132,8 @@ pub struct Agent {
     ticks: u32,
     /// The other node has handed over, and this kernel has not heard of it yet.
     turn: Option<Instant>,
+    /// Updates; absent where there is nothing to update.
+    update: Option<Driver>,
     /// Names this run of the agent.
     run: u64,
     /// Runs of the other agent that are over.
@@ -183,6 +187,7 @@ pub fn start(
     }
     let mut history = History::new(&ports.place);
     history.note(Kind::Start, &format!("the agent of {} {} begins", config.names.0, boot.version));
+    let update = update::start(&config, &boot, &ports, &inputs)?;
     let mut agent = Agent {
         node: Node::new(me, memory.durable, Rules::ALL),
         config,
@@ -223,6 +228,7 @@ pub fn start(
         left: false,
         ticks: 0,
         turn: None,
+        update,
         run: u64::from_be_bytes(base),
         gone_runs: VecDeque::new(),
     };
@@ -308,6 +314,7 @@ impl Agent {
             Input::Switchover(reply) => self.switchover(reply),
             Input::Keepalived(line) => self.keepalived(&line),
             Input::Duplicates(found) => self.duplicates(&found),
+            Input::Update(done) => self.update_done(*done),
         }
         self.settle();
     }
@@ -359,6 +366,7 @@ impl Agent {
         }
         self.look(false);
         self.ticks = self.ticks.wrapping_add(1);
+        self.update_tick();
         self.keep_address();
         self.look_for_duplicates();
         self.look_at_space();

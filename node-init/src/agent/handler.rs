@@ -61,7 +61,7 @@ fn decide(request: Request) -> anyhow::Result<u8> {
     let _one = Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|(_, error)| error)
         .context("another handler is running")?;
-    match control::ask(request, AGENT) {
+    match control::ask(request.clone(), AGENT) {
         Ok(Reply::Code(code)) => return Ok(code),
         Ok(other) => anyhow::bail!("the agent answered {other:?}"),
         Err(error @ (control::AskError::Silent(_) | control::AskError::Strange)) => return Err(error.into()),

@@ -40,6 +40,7 @@ mod tests;
 
 use crate::facts::{Booted, Facts, image_info};
 use crate::member::{Own, OwnDisk, Place};
+use crate::update::driver::hands::HostHands;
 use anyhow::Context;
 use config::Config;
 use edgepair_host_io::HostRunner;
@@ -132,12 +133,14 @@ fn begin() -> anyhow::Result<Started> {
         version: image_info(Path::new("/"), "IMAGE_VERSION").unwrap_or_else(|| "not known".to_owned()),
         slot: facts.get::<Booted>("booted").and_then(|booted| booted.slot),
     };
+    let hands = HostHands::new(Arc::new(HostRunner), &boot.version, false);
     let ports = Ports::new(
         Place::default(),
         Arc::new(HostRunner),
         Rc::new(units::Systemd::default()),
         Rc::new(HostKernel),
-    );
+    )
+    .with_update(Rc::new(hands));
     engine::start(config, boot, ports, None)
 }
 

@@ -2,6 +2,7 @@
 //! behind the same ones.
 
 use crate::member::Place;
+use crate::update::driver::hands::Hands;
 use anyhow::Context;
 use edgepair_host_io::{Invocation, Output, Runner};
 use edgepair_render::names::FAULT_FILE;
@@ -71,6 +72,8 @@ pub struct Ports {
     pub units: Rc<dyn Units>,
     /// The kernel.
     pub kernel: Rc<dyn Kernel>,
+    /// Boot loader and slots; absent where there are none to update.
+    pub update: Option<Rc<dyn Hands>>,
     /// Programs that work on the data set run one at a time, also when nobody waits for the first any more.
     one_at_a_time: Arc<Mutex<()>>,
 }
@@ -90,7 +93,13 @@ impl Ports {
         units: Rc<dyn Units>,
         kernel: Rc<dyn Kernel>,
     ) -> Self {
-        Self { place, runner, units, kernel, one_at_a_time: Arc::default() }
+        Self { place, runner, units, kernel, update: None, one_at_a_time: Arc::default() }
+    }
+
+    /// The same with boot loader and slots.
+    #[must_use]
+    pub fn with_update(self, hands: Rc<dyn Hands>) -> Self {
+        Self { update: Some(hands), ..self }
     }
 
     /// Runs a program beside the runtime's thread.

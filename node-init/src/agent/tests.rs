@@ -1,11 +1,13 @@
 //! Two agents in one process, with a real channel between them, over a scripted world.
 
+mod hands;
 mod world;
 
 use super::config::Config;
 use super::control::{Asked, Reply, Request};
 use super::engine::{Boot, Input, Started, start};
 use super::peer;
+use crate::update::driver::said::Start;
 use edgepair_render::{Facts, render};
 use edgepair_seed::{Companions, Input as SeedInput, Member, check};
 use edgepair_status::{Role, Status};
@@ -219,6 +221,38 @@ fn a_datastore_that_fails_and_fails_is_handed_over_once() {
         assert_eq!(nodes[1].status().await.role, Role::Active, "no second move");
         world.sicken(1, false);
         formed(nodes).await;
+    });
+    assert_eq!(world.lock().violations, [""; 0]);
+}
+
+#[test]
+fn a_plan_of_one_node_is_the_other_nodes_too_and_outlives_a_power_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    let plan = async |node: &Running| match node.ask(Request::UpdateStatus).await {
+        Reply::Update(status) => status.plan.map(|plan| (plan.version, plan.leader)),
+        other => panic!("{other:?}"),
+    };
+    let wanted = Some(("2.0".to_owned(), pair_core::record::Side::A));
+    boot(&world, [SECRET; 2], async |nodes| {
+        formed(nodes).await;
+        let start = |version: &str| {
+            Request::UpdateStart(Start { file: version.to_owned(), solo: false, limit: None })
+        };
+        assert!(matches!(nodes[0].ask(start("1.0")).await, Reply::Refused(_)), "it runs already");
+        assert_eq!(nodes[0].ask(start("2.0")).await, Reply::Accepted);
+        while plan(&nodes[1]).await != wanted {
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert!(matches!(nodes[1].ask(start("3.0")).await, Reply::Refused(_)), "one at a time");
+        assert!(matches!(nodes[1].ask(Request::UpdateRollback).await, Reply::Refused(_)));
+    });
+    boot(&world, [SECRET; 2], async |nodes| {
+        for node in nodes {
+            while plan(node).await != wanted {
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
     });
     assert_eq!(world.lock().violations, [""; 0]);
 }

@@ -3,14 +3,12 @@
 //! A version's kernel image counts its attempts in its file name until somebody calls it good. With two slots that is
 //! the pair's decision; a freshly flashed disk has nothing to go back to, and here the node decides alone.
 
-mod entries;
-
 use crate::facts::{Booted, Facts, Ready, State};
 use crate::units::Manager;
+use crate::update::boot::entry::{Entry, Label};
 use anyhow::{Context, bail};
 use edgepair_host_io::{HostRunner, Invocation, Runner};
 use edgepair_layout::{boot, path};
-use entries::Entry;
 use nix::mount::{MsFlags, mount};
 use std::path::Path;
 use std::time::Duration;
@@ -60,6 +58,16 @@ pub fn ready() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Kernel images of this system in a folder, by name.
+fn read(dir: &Path) -> anyhow::Result<Vec<Entry>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("the boot partition: {}", dir.display()))?;
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    let images = names.iter().filter_map(|name| Entry::parse(name, Label::default()));
+    Ok(images.filter(|entry| entry.version().is_some()).collect())
+}
+
 fn judge(facts: &Facts, failed: &[String]) -> anyhow::Result<String> {
     let booted: Booted = facts.get("booted").context("no record of what was booted")?;
     if booted.disk.is_none() {
@@ -67,13 +75,14 @@ fn judge(facts: &Facts, failed: &[String]) -> anyhow::Result<String> {
     }
     let version = crate::facts::image_info(Path::new("/"), "IMAGE_VERSION")
         .context("the image does not say its version")?;
-    let entries = entries::read(Path::new(path::ESP).join(boot::UKI_DIR).as_path())?;
+    let entries = read(Path::new(path::ESP).join(boot::UKI_DIR).as_path())?;
     match decide(&entries, &version, failed, booted.state) {
         Decision::Keep(why) => Ok(why),
         Decision::Bless => {
             bless()?;
-            let after = entries::read(Path::new(path::ESP).join(boot::UKI_DIR).as_path())?;
-            if after.iter().any(|entry| entry.version == version && entry.tries.is_none()) {
+            let after = read(Path::new(path::ESP).join(boot::UKI_DIR).as_path())?;
+            if after.iter().any(|entry| entry.version() == Some(version.as_str()) && entry.counter.is_none())
+            {
                 Ok(format!("version {version} is good"))
             } else {
                 bail!("{BLESS} said yes, but the boot partition still counts attempts")
@@ -90,10 +99,10 @@ enum Decision {
 
 /// Pure: whether this node, alone, may call its version good.
 fn decide(entries: &[Entry], version: &str, failed: &[String], state: State) -> Decision {
-    let Some(own) = entries.iter().find(|entry| entry.version == version) else {
+    let Some(own) = entries.iter().find(|entry| entry.version() == Some(version)) else {
         return Decision::Keep(format!("version {version} was not booted from this boot partition"));
     };
-    if own.tries.is_none() {
+    if own.counter.is_none() {
         return Decision::Keep(format!("version {version} is good"));
     }
     if entries.len() > 1 {
@@ -130,7 +139,8 @@ mod tests {
     use super::*;
 
     fn entry(version: &str, tries: Option<u32>) -> Entry {
-        Entry { version: version.into(), tries }
+        let counter = tries.map(|left| format!("+{left}")).unwrap_or_default();
+        Entry::parse(&format!("edgepair_{version}{counter}.efi"), Label::default()).unwrap()
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod boot_stages;
+pub mod update;
 pub mod witness;
 
 use std::process::ExitCode;
@@ -52,6 +53,8 @@ pub enum Command {
         after_help = "Example, on the node that shall go on:\n  node-init promote\n\nWhat only the other node has written is lost. Before it comes back, give it an empty disk: it is then synchronised in full."
     )]
     Promote(agent::PromoteArguments),
+    /// Update the pair to another version, together, or show how that goes.
+    Update(update::Arguments),
     /// Take leave of the other node, so that it goes on alone when this one goes down. Run by systemd at shutdown.
     #[command(
         after_help = "Example:\n  node-init leave && systemctl poweroff\n\nA node that stays up after all joins again with: systemctl restart edgepair-agent"
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => agent::status(&arguments),
         Command::Switchover(arguments) => agent::switchover(&arguments),
         Command::Promote(arguments) => agent::promote(&arguments),
+        Command::Update(arguments) => update::run(&arguments),
         Command::Leave(arguments) => agent::leave(&arguments),
         Command::FencePeer(arguments) => return agent::fence_peer(&arguments),
         Command::Witness(arguments) => witness::run(arguments),

@@ -59,6 +59,8 @@ pub enum Input {
     Keepalived(String),
     /// What is to be said of addresses that another box uses as well.
     Duplicates(Vec<String>),
+    /// Work of an update has ended.
+    Update(Box<crate::update::driver::Done>),
 }
 
 /// A sender of something that becomes an input.

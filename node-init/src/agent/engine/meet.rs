@@ -50,6 +50,15 @@ impl Agent {
                             self.peer_says(message);
                         }
                     }
+                    Said::Update(update) => {
+                        let present = self.peer.greeting.as_ref().map(|greeting| greeting.run);
+                        if let Some(driver) =
+                            self.update.as_mut().filter(|_| present.is_some() && present == run)
+                        {
+                            driver.hear(&update);
+                            self.update_wants();
+                        }
+                    }
                     Said::Greeting(greeting) => self.greeted(greeting),
                 }
             }

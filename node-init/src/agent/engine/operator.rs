@@ -31,6 +31,9 @@ impl Agent {
                 self.leaving = Some(reply);
                 self.event(Event::Operator(Command::Leave));
             }
+            Request::UpdateStatus | Request::UpdateStart(_) | Request::UpdateRollback => {
+                self.update_asked(request, reply);
+            }
             Request::FencePeer | Request::LocalIoError => {
                 // The kernel asks before its event has been read.
                 self.look(false);

@@ -39,6 +39,8 @@ pub enum Said {
     Greeting(Greeting),
     /// A message of the pair core.
     Core(Message),
+    /// How far an update is.
+    Update(Box<crate::update::driver::said::Said>),
     /// Nothing new: only so that silence means something.
     Alive,
 }

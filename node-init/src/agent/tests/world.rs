@@ -117,7 +117,8 @@ impl World {
     pub fn ports(&self, at: usize) -> Ports {
         let place = Place::at(&self.lock().hosts[at].root);
         let end = || End { world: self.clone(), at };
-        Ports::new(place, Arc::new(end()), Rc::new(end()), Rc::new(end()))
+        let hands = Rc::new(super::hands::Idle);
+        Ports::new(place, Arc::new(end()), Rc::new(end()), Rc::new(end())).with_update(hands)
     }
 
     pub fn count(&self, words: &str) -> usize {

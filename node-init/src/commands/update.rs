@@ -1,0 +1,98 @@
+//! `node-init update status|start|rollback`.
+
+use crate::agent::control::{Reply, Request, ask};
+use crate::update::driver::said::Start;
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The agent answers at once; a bundle's signature and index are read first.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Arguments of `node-init update`.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// How this node and the other one are in the present or last update, and what was before.
+    #[command(after_help = "Example:\n  node-init update status --json | jq .plan.outcome")]
+    Status {
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Update both nodes to the version in a bundle: the standby first, then the other, or neither.
+    #[command(
+        after_help = "Example:\n  node-init update start /var/tmp/site_1.4_amd64.bundle --limit-hours 8\n\nReturns as soon as the plan is kept; it survives reboots of both nodes. `node-init update status` shows how it goes.\nA version that failed its health check is refused."
+    )]
+    Start {
+        /// The bundle.
+        file: PathBuf,
+        /// The other node is away: go on without it. It follows when it comes back.
+        #[arg(long)]
+        solo: bool,
+        /// Give up when the pair was not healthy for the next step within so many hours.
+        #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=720))]
+        limit_hours: Option<u64>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Boot the version before the last update again, on this node. Run it on the standby, switch over, run it on the other.
+    #[command(after_help = "Example:\n  node-init update rollback")]
+    Rollback {
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `node-init update …`
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match &arguments.command {
+        Command::Status { json } => match ask(Request::UpdateStatus, ANSWER)? {
+            Reply::Update(status) if *json => println!("{}", serde_json::to_string_pretty(&status)?),
+            Reply::Update(status) => print!("{}", status.words()),
+            Reply::Refused(why) => bail!("{why}"),
+            other => bail!("the agent answered {other:?}"),
+        },
+        Command::Start { file, solo, limit_hours, json } => {
+            // The agent has another working directory.
+            let file = std::fs::canonicalize(file).with_context(|| file.display().to_string())?;
+            let file =
+                file.to_str().context("the path is not UTF-8; give the bundle another name")?.to_owned();
+            let start = Start { file, solo: *solo, limit: limit_hours.map(|hours| hours * 3600) };
+            accepted(
+                Request::UpdateStart(start),
+                *json,
+                "not started",
+                "the plan is kept on this node; node-init update status shows how it goes",
+            )?;
+        }
+        Command::Rollback { json } => {
+            accepted(
+                Request::UpdateRollback,
+                *json,
+                "not rolled back",
+                "the other version boots now; run this on the other node as well",
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn accepted(request: Request, json: bool, failed: &str, words: &str) -> anyhow::Result<()> {
+    match ask(request, ANSWER)? {
+        Reply::Accepted if json => println!("{{\"accepted\": true}}"),
+        Reply::Accepted => println!("{words}"),
+        Reply::Refused(why) => bail!("{failed}: {why}"),
+        other => bail!("the agent answered {other:?}"),
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! What the two nodes tell each other about updates, what operators ask, and what they are shown.
+
+use super::Driver;
+use super::kept::{Failed, Past, Plan};
+use crate::update::boot::Standing;
+use crate::update::health::Finding;
+use pair_core::record::Side;
+use pair_core::update::{Facts, Outcome};
+use serde::{Deserialize, Serialize};
+
+/// Longest text of a message's fields, bytes: a frame of the channel has 4096.
+const MOST: usize = 1024;
+
+/// How far a node is, with what the other needs to take the plan over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The pair core's.
+    pub facts: Facts,
+    /// Text of the plan's version.
+    pub version: String,
+    /// How to ask for the bundle.
+    pub bundle: String,
+    /// Seconds that the plan may take.
+    pub limit: u64,
+    /// Seconds that a trial may take.
+    pub trial_limit: u64,
+    /// Version that the speaker runs.
+    pub running: String,
+    /// Plans up to this one were rolled back on the speaker by hand.
+    pub rolled_back: u32,
+    /// What the speaker has heard of the listener last.
+    pub heard: Option<Facts>,
+    /// The speaker does not know that this was heard, and asks for a word.
+    pub answer: bool,
+}
+
+impl Said {
+    /// What the driver says now; `None` without a plan.
+    pub(super) fn of(driver: &Driver, facts: Facts) -> Option<Self> {
+        let plan = driver.kept.plan.as_ref().filter(|plan| plan.serial == facts.plan.serial)?;
+        let short = |text: &str| text.chars().take(MOST / 4).collect::<String>();
+        Some(Self {
+            facts,
+            version: plan.version.clone(),
+            bundle: short(&plan.bundle),
+            limit: plan.limit,
+            trial_limit: plan.trial_limit,
+            running: short(&driver.version),
+            rolled_back: driver.kept.rolled_back,
+            heard: driver.updater.as_ref().and_then(|updater| updater.peer()),
+            answer: driver.heard != Some(facts),
+        })
+    }
+
+    /// The plan as this node takes it over. Solo is one node's matter.
+    pub(super) fn plan(&self) -> Plan {
+        Plan {
+            serial: self.facts.plan.serial,
+            version: self.version.clone(),
+            bundle: self.bundle.clone(),
+            solo: false,
+            limit: self.limit,
+            trial_limit: self.trial_limit,
+            spent: 0,
+        }
+    }
+}
+
+/// An operator's order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Path of the bundle.
+    pub file: String,
+    /// Go on without the other node, which is away.
+    pub solo: bool,
+    /// Seconds that the plan may take.
+    pub limit: Option<u64>,
+}
+
+/// The present or last plan, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanStatus {
+    /// Serial number.
+    pub serial: u32,
+    /// Version to update to.
+    pub version: String,
+    /// Node on which it was started.
+    pub leader: Side,
+    /// The inactive slot holds it, read back.
+    pub written: bool,
+    /// Its trial passed here.
+    pub passed: bool,
+    /// How it ended, or that it has not.
+    pub outcome: Outcome,
+    /// Without the other node.
+    pub solo: bool,
+    /// Seconds left of its limit.
+    pub seconds_left: u64,
+    /// How far the other node is, as far as it is known.
+    pub other: Option<Facts>,
+}
+
+/// `node-init update status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateStatus {
+    /// Version that booted.
+    pub running: String,
+    /// What this node is doing, or why it is not doing more.
+    pub why: String,
+    /// Versions that the boot loader knew when the agent started, best first.
+    pub versions: Vec<(String, Standing)>,
+    /// The present or last plan.
+    pub plan: Option<PlanStatus>,
+    /// What the last look at a trial's health found.
+    pub findings: Vec<Finding>,
+    /// Versions that are not tried again.
+    pub failed: Vec<Failed>,
+    /// Earlier plans, latest last.
+    pub history: Vec<Past>,
+    /// What is wrong.
+    pub problems: Vec<String>,
+}
+
+impl Driver {
+    /// How it is.
+    pub fn status(&self) -> UpdateStatus {
+        let shell = self.kept.plan.as_ref();
+        let plan = self.kept.memory.facts.and_then(|facts| {
+            let shell = shell.filter(|plan| plan.serial == facts.plan.serial)?;
+            Some(PlanStatus {
+                serial: facts.plan.serial,
+                version: shell.version.clone(),
+                leader: facts.plan.leader,
+                written: facts.written,
+                passed: facts.passed,
+                outcome: facts.outcome,
+                solo: shell.solo,
+                seconds_left: shell.limit.saturating_sub(shell.spent),
+                other: self.updater.as_ref().and_then(|updater| updater.peer()),
+            })
+        });
+        UpdateStatus {
+            running: self.version.clone(),
+            why: self
+                .reason()
+                .map_or_else(|| "reads the boot loader's entries".to_owned(), |why| why.to_string()),
+            versions: self.look.versions.clone(),
+            plan,
+            findings: self.trial.as_ref().map(|trial| trial.gate.findings.clone()).unwrap_or_default(),
+            failed: self.kept.failed.clone(),
+            history: self.kept.history.clone(),
+            problems: self.problems(),
+        }
+    }
+}
+
+impl UpdateStatus {
+    /// For people.
+    pub fn words(&self) -> String {
+        let mut text = format!("running   {}\nupdate    {}\n", self.running, self.why);
+        for (version, standing) in &self.versions {
+            let standing = match standing {
+                Standing::Kept => "kept".to_owned(),
+                Standing::Installed => "installed, not tried".to_owned(),
+                Standing::Exhausted => "does not boot: its attempts are used up or were taken".to_owned(),
+                Standing::Trial(counter) => format!("on trial, {} attempts left", counter.left),
+            };
+            text += &format!("slot      {version}: {standing}\n");
+        }
+        if let Some(plan) = &self.plan {
+            let yes = |done: bool| if done { "yes" } else { "no" };
+            text += &format!(
+                "plan      no. {} to {}, started on node {}{}\n          written {}, passed {}, {:?}\n",
+                plan.serial,
+                plan.version,
+                plan.leader,
+                if plan.solo { ", without the other node" } else { "" },
+                yes(plan.written),
+                yes(plan.passed),
+                plan.outcome,
+            );
+            match &plan.other {
+                Some(other) => {
+                    text += &format!(
+                        "other     written {}, passed {}, {:?}\n",
+                        yes(other.written),
+                        yes(other.passed),
+                        other.outcome
+                    );
+                }
+                None => text += "other     not heard of yet\n",
+            }
+        }
+        for finding in &self.findings {
+            text += &format!("health    {}\n", finding.text);
+        }
+        for failed in &self.failed {
+            text += &format!("refused   {}: {}\n", failed.version, failed.why.join("; "));
+        }
+        for past in &self.history {
+            text += &format!("history   no. {} to {}: {:?}\n", past.serial, past.version, past.outcome);
+        }
+        for problem in &self.problems {
+            text += &format!("problem   {problem}\n");
+        }
+        text
+    }
+}
