@@ -1,20 +1,19 @@
-//! The disk below the active node gives errors → the role is handed over, and the node without a disk says so.
+//! The active node loses its disk below DRBD → the role is handed over, and the node without a disk says so.
 
 use super::{Context, Scenario, now, row};
 use crate::harness::vm::Vm;
 use anyhow::ensure;
-use edgepair_render::names::BACKING_FILE;
 use edgepair_status::Role;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "failover-disk-error",
-    shows: "the disk below the active node gives errors: the standby becomes active, the other one says what is wrong",
+    shows: "the active node loses its disk below DRBD: the standby becomes active, the other one says what is wrong",
     run,
 };
 
-/// Cuts the file off below the loop device: what lies behind its end gives real I/O errors from then on.
+/// DRBD drops its disk at once, as it does after an I/O error (`on-io-error detach`), with everything in flight failed.
 pub fn break_it(vm: &mut Vm) -> anyhow::Result<()> {
-    vm.guest.run(&format!("truncate --size=1M {BACKING_FILE}")).map(|_| ())
+    vm.guest.run("drbdadm detach --force edgepair").map(|_| ())
 }
 
 fn run(context: &Context<'_>) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! The disk below the standby gives errors → the active node goes on alone. Then the active node dies → nobody becomes
+//! The standby loses its disk below DRBD → the active node goes on alone. Then the active node dies → nobody becomes
 //! active with stale data; it returns and is active.
 
 use super::{Context, Scenario, now, row};
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "failover-standby-disk-error",
-    shows: "the disk below the standby gives errors: the active node goes on; when it dies, nobody becomes active with what \
-            the broken disk holds; it returns and is active",
+    shows: "the standby loses its disk below DRBD: the active node goes on; when it dies, nobody becomes active with what \
+            the lost disk held; it returns and is active",
     run,
 };
 
@@ -35,7 +35,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         watched.lab.pair.kill(active);
         std::thread::sleep(Duration::from_secs(5 * context.accel.patience()));
         if let Ok(status) = watched.lab.pair.status(broken) {
-            ensure!(status.role != Role::Active, "the node with the broken disk became active: {status:?}");
+            ensure!(status.role != Role::Active, "the node with the lost disk became active: {status:?}");
             println!("  node {broken} alone: {}, {}", status.role, status.why);
         }
         let back = now();
