@@ -79,6 +79,12 @@ fn every_reason_of_an_update_says_something_else() {
 }
 
 #[test]
+fn a_bad_identifier_says_what_a_good_one_is() {
+    let bad = "0123".parse::<DiskId>().unwrap_err();
+    assert!(bad.to_string().contains("32 hexadecimal digits"), "{bad}");
+}
+
+#[test]
 fn a_missed_event_is_an_alarm_and_the_new_state_counts() {
     let mut node = node(Mode::Witness);
     let new = View { disk: Disk::Inconsistent, ..View::DOWN };

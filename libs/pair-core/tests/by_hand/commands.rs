@@ -155,6 +155,8 @@ fn what_a_node_says_of_itself() {
         (PAIRED, Mode::Witness, DOWN, Reason::WaitsForPeer),
         (PAIRED, Mode::Witness, LOST, Reason::WaitsForWitness),
         (SOLO_B, Mode::Witness, LOST, Reason::PeerIsSolo),
+        (SOLO_A, Mode::Witness, LOST, Reason::WaitsForWitness),
+        (Holder::Solo { side: Side::A, disk: DB }, Mode::Witness, LOST, Reason::NotMyDisk),
         (Holder::Paired { a: DB, b: DA }, Mode::Witness, LOST, Reason::NotMyDisk),
         (PAIRED, Mode::Manual, LOST, Reason::NeedsPeerOrOperator),
         (PAIRED, Mode::Fence, DOWN, Reason::NeedsPeerOrOperator),

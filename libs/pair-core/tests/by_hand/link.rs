@@ -367,3 +367,19 @@ fn a_lone_writer_does_not_confirm_in_a_history_that_is_not_its_own() {
     b.view(View { role: Role::Secondary, ..ALONE });
     assert!(b.node.armed(Timer::Claim) && !b.node.armed(Timer::Reread));
 }
+
+#[test]
+fn only_who_writes_beside_a_witness_looks_at_its_record() {
+    for (mode, view, looks) in [
+        (Mode::Witness, ACTIVE, true),
+        (Mode::Witness, ALONE, true),
+        (Mode::Witness, FROZEN, false),
+        (Mode::Witness, HEALTHY, false),
+        (Mode::Manual, ACTIVE, false),
+        (Mode::AvailabilityFirst, ALONE, false),
+    ] {
+        let mut a = Bench::known(Side::A, mode, SOLO_A);
+        a.view(view);
+        assert_eq!(a.node.armed(Timer::Reread), looks, "{mode:?} {view:?}");
+    }
+}

@@ -188,6 +188,12 @@ fn the_owner_s_own_word_resets_a_lone_writer_of_the_same_history() {
     // Learned before, at the same epoch, and frozen since.
     let mut a = Bench::known(Side::A, Mode::Witness, SOLO_B);
     a.view(ALONE);
+    // A peer that is behind, or in another history, does not speak as the owner.
+    let other = Record { lineage: Lineage([2; 16]), ..record(9, SOLO_B) };
+    for told in [record(6, PAIRED), other] {
+        let effects = hears(&mut a, |hello| hello.record = Some(told));
+        assert!(!effects.contains(&Effect::Reset), "{told:?}: {effects:?}");
+    }
     assert!(hears(&mut a, |hello| hello.record = Some(record(7, SOLO_B))).contains(&Effect::Reset));
 }
 
