@@ -236,9 +236,10 @@ pub fn clear(listing: &Listing, running: &str) -> Result<Vec<Step>, Refusal> {
     }
     let own = own(listing, running);
     let kept: Vec<&Entry> = own.iter().copied().filter(|entry| entry.counter.is_none()).collect();
-    let others = listing.entries.iter().filter(|entry| {
-        entry.version().is_some() && !kept.first().is_some_and(|kept| kept.file == entry.file)
-    });
+    let others = listing
+        .entries
+        .iter()
+        .filter(|entry| entry.version().is_some() && kept.first().is_none_or(|kept| kept.file != entry.file));
     let files = others.map(|entry| &entry.file).chain(&listing.unusable).chain(&listing.temporary);
     Ok(files.cloned().map(Step::Remove).collect())
 }

@@ -177,11 +177,7 @@ impl<'a> Bundle<'a> {
 }
 
 impl Source for Bundle<'_> {
-    fn fetch(
-        &mut self,
-        wanted: &[BlockId],
-        take: &mut dyn FnMut(BlockId, &[u8]) -> Result<(), SlotError>,
-    ) -> Result<(), SlotError> {
+    fn fetch(&mut self, wanted: &[BlockId], take: &mut Take<'_>) -> Result<(), SlotError> {
         self.asked += wanted.len();
         assert!(wanted.is_sorted());
         for (count, id) in wanted.iter().enumerate().take(self.ends_after.unwrap_or(usize::MAX)) {
