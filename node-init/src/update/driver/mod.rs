@@ -266,6 +266,8 @@ impl Driver {
             Verdict::Sick => UpdateEvent::Health(false),
             Verdict::Undecided => UpdateEvent::Limit,
         };
+        // The findings stay, for whoever asks why.
+        trial.looking = true;
         self.asked += 1;
         self.event(event);
     }
@@ -405,7 +407,8 @@ impl Driver {
 
     /// The other node says how far it is.
     pub fn hear(&mut self, said: &Said) {
-        let old = said.facts.plan.serial <= self.kept.rolled_back;
+        // Until it is known what booted nothing is taken over; it is said again.
+        let old = self.updater.is_none() || said.facts.plan.serial <= self.kept.rolled_back;
         self.peer_rolled_back = said.rolled_back > self.kept.rolled_back;
         if old || number(&said.version) != said.facts.plan.version {
             return;

@@ -26,7 +26,10 @@ pub use publish::Table;
 pub use volume::{HostVolume, Volume};
 
 use super::boot::{BootControl, BootError};
+use crate::early::disk::Partition;
+use edgepair_host_io::Runner;
 use std::io;
+use std::sync::Arc;
 
 /// Bytes of a block: the page of erofs and of dm-verity.
 pub const BLOCK: usize = 4096;
@@ -79,7 +82,8 @@ impl Image {
     }
 }
 
-/// Takes one block after the other.
+
+/// Takes one block.
 pub type Take<'a> = dyn FnMut(BlockId, &[u8]) -> Result<(), SlotError> + 'a;
 
 /// Where blocks come from that are not at hand: a bundle in a file, on a server, at the other node.
@@ -170,7 +174,39 @@ pub struct Slots<'a> {
     pub running_hash: String,
 }
 
-impl Slots<'_> {
+impl<'a> Slots<'a> {
+    /// The slots of this machine, `running` from the one that is booted. The inactive partitions are opened exclusively.
+    ///
+    /// # Errors
+    /// When a device cannot be opened: `EBUSY` for one that is in use.
+    pub fn of_host(
+        place: &Place,
+        runner: &Arc<dyn Runner + Send + Sync>,
+        boot: &'a dyn BootControl,
+        running: &str,
+    ) -> Result<Self, SlotError> {
+        let line = std::fs::read_to_string("/proc/cmdline").map_err(SlotError::io("/proc/cmdline"))?;
+        let running_hash = line.split_whitespace().find_map(|word| word.strip_prefix("roothash="));
+        let Some(running_hash) = running_hash else {
+            return Err(SlotError::Place("the kernel was started without a root hash".to_owned()));
+        };
+        let open = |partition: &Partition, write: bool| {
+            let device = partition.device();
+            let volume = if write { HostVolume::exclusive(&device) } else { HostVolume::reader(&device) };
+            volume.map(Box::new).map_err(SlotError::io(device.display().to_string()))
+        };
+        Ok(Self {
+            root: open(&place.inactive[0], true)?,
+            verity: open(&place.inactive[1], true)?,
+            running_root: open(&place.booted[0], false)?,
+            running_verity: open(&place.booted[1], false)?,
+            table: Box::new(publish::HostTable::new(place, Arc::clone(runner))?),
+            boot,
+            running: running.to_owned(),
+            running_hash: running_hash.to_owned(),
+        })
+    }
+
     /// Writes a version into the inactive slot and installs its kernel image, which does not boot by itself yet.
     /// `progress` is told blocks that are done, and all.
     ///

@@ -40,7 +40,8 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         watched.wait_written(context, "witness back", back)?;
         let mut roles = Vec::new();
         for side in Side::BOTH {
-            roles.push(watched.lab.pair.status(side)?.role);
+            // The one that lost may be starting anew.
+            roles.extend(watched.lab.pair.status(side).ok().map(|status| status.role));
         }
         ensure!(roles.iter().filter(|role| **role == Role::Active).count() <= 1, "{roles:?}");
         watched.lab.pair.heal()?;
