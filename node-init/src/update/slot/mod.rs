@@ -82,7 +82,6 @@ impl Image {
     }
 }
 
-
 /// Takes one block.
 pub type Take<'a> = dyn FnMut(BlockId, &[u8]) -> Result<(), SlotError> + 'a;
 
