@@ -7,7 +7,7 @@ use crate::{
 };
 use pair_core::{
     effect::Effect,
-    event::{Answer, Asked, Event, Power as PowerAnswer, RequestId},
+    event::{Answer, Asked, Command, Event, Power as PowerAnswer, RequestId},
     handler::{Handler, Step},
     message::{Message, WitnessId},
     view::{Disk, Link, Role, View},
@@ -122,6 +122,7 @@ impl World {
         if matches!(event, Event::Drbd { old, new } if old.connected() != new.connected()) {
             self.hosts[at].held.retain(|held| !matches!(held, Held::Disconnect | Held::Outdate));
         }
+        let last = self.hosts[at].last;
         let Some(agent) = self.hosts[at].agent.as_mut() else { return };
         let before = agent.reason();
         let effects = agent.on(event, fresh);
@@ -133,9 +134,14 @@ impl World {
             (Role::Secondary, Some(Role::Primary)) => Some(SIDES[1 - at]),
             (Role::Secondary, _) => None,
         };
-        if let Some(side) = active {
+        if let Some(side) = active.filter(|side| *side != last) {
             agent.prefer(side);
             self.hosts[at].last = side;
+        }
+        // Whoever was asked to hand over lets the other one go first.
+        let refused = effects.iter().any(|effect| matches!(effect, Effect::Refuse(_)));
+        if matches!(event, Event::Operator(Command::Switchover)) && !refused {
+            agent.prefer(SIDES[1 - at]);
         }
         for effect in effects {
             table::effect(&effect);
