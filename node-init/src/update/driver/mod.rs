@@ -13,6 +13,7 @@
 mod carry;
 pub mod hands;
 pub mod kept;
+mod operator;
 pub mod said;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use super::boot::Standing;
 use super::health::{Finding, Gate, Seen, Verdict};
 use crate::member::{KeptError, Place};
 use hands::{Hands, Look, Offer, Trouble, Work};
-use kept::{Kept, LIMIT, Plan, number};
+use kept::{Kept, Plan, number};
 use pair_core::record::Side;
 use pair_core::rules::Rules;
 use pair_core::update::{Cause, Facts, Outcome, PlanId, UpdateEvent, UpdateReason, Updater};
@@ -322,87 +323,6 @@ impl Driver {
             Updater::boot(number(&self.version), blessed, cause, memory, Rules::default());
         self.updater = Some(updater);
         self.todo.extend(effects);
-    }
-
-    /// An operator starts an update.
-    pub fn start(&mut self, start: Start, reply: oneshot::Sender<Result<(), String>>) {
-        let refusal = match self.updater {
-            None => Some("the boot loader's entries have not been read yet"),
-            Some(_) if start.solo && self.seen.peer => {
-                Some("the other node answers: both are updated, one after the other")
-            }
-            Some(_) => None,
-        };
-        if let Some(why) = refusal {
-            let _ = reply.send(Err(why.to_owned()));
-            return;
-        }
-        let work = self.hands.open(PathBuf::from(&start.file));
-        self.spawn(work, move |result| Done::Opened(result, start, reply));
-    }
-
-    fn opened(
-        &mut self,
-        result: Result<Offer, Trouble>,
-        start: &Start,
-        reply: oneshot::Sender<Result<(), String>>,
-    ) {
-        let offer = match result {
-            Ok(offer) => offer,
-            Err(trouble) => return drop(reply.send(Err(trouble.text))),
-        };
-        let serial = self.kept.last_serial().saturating_add(1);
-        let plan = Plan {
-            serial,
-            version: offer.version,
-            bundle: offer.bundle,
-            solo: start.solo,
-            limit: start.limit.unwrap_or(LIMIT),
-            trial_limit: offer.trial_limit,
-            spent: 0,
-        };
-        let id = PlanId { serial, leader: self.side, version: number(&plan.version) };
-        if id.version == number(&self.version) {
-            let why = format!("version {} is running already", self.version);
-            return drop(reply.send(Err(why)));
-        }
-        self.next.push_back(Next::Start(id, plan, reply));
-    }
-
-    /// An operator wants the other version back on this node.
-    pub fn roll_back(&mut self, reply: oneshot::Sender<Result<(), String>>) {
-        let open = self.kept.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Open);
-        let refusal = if open {
-            Some("an update is under way; it goes back by itself when it fails")
-        } else if self.updater.is_none() || self.rebooting {
-            Some("this node is starting or going down")
-        } else if self.seen.active && self.seen.peer {
-            Some("this node is active; `node-init switchover` first")
-        } else {
-            None
-        };
-        if let Some(why) = refusal {
-            return drop(reply.send(Err(why.to_owned())));
-        }
-        // First the note: else the decision of the last plan would bring the newer version back.
-        self.kept.rolled_back = self.kept.last_serial();
-        self.kept.memory.facts = None;
-        self.kept.plan = None;
-        if self.keep() {
-            self.todo.clear();
-            self.begin();
-            self.spawn(self.hands.roll_back(), move |result| Done::RolledBack(result, reply));
-        }
-    }
-
-    fn rolled_back(&mut self, result: Result<String, Trouble>, reply: oneshot::Sender<Result<(), String>>) {
-        match result {
-            Ok(_) => {
-                let _ = reply.send(Ok(()));
-                self.todo.push_back(pair_core::update::UpdateEffect::Reboot);
-            }
-            Err(trouble) => drop(reply.send(Err(trouble.text))),
-        }
     }
 
     /// The other node says how far it is.

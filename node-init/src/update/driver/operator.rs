@@ -1,0 +1,96 @@
+//! What an operator asks: an update, or the version before it.
+
+use super::hands::{Offer, Trouble};
+use super::kept::{LIMIT, Plan, number};
+use super::said::Start;
+use super::{Done, Driver, Next};
+use pair_core::update::{Outcome, PlanId, UpdateEffect};
+use std::path::PathBuf;
+use tokio::sync::oneshot;
+
+impl Driver {
+    /// An operator starts an update.
+    pub fn start(&mut self, start: Start, reply: oneshot::Sender<Result<(), String>>) {
+        let refusal = match self.updater {
+            None => Some("the boot loader's entries have not been read yet"),
+            Some(_) if start.solo && self.seen.peer => {
+                Some("the other node answers: both are updated, one after the other")
+            }
+            Some(_) => None,
+        };
+        if let Some(why) = refusal {
+            let _ = reply.send(Err(why.to_owned()));
+            return;
+        }
+        let work = self.hands.open(PathBuf::from(&start.file));
+        self.spawn(work, move |result| Done::Opened(result, start, reply));
+    }
+
+    pub(super) fn opened(
+        &mut self,
+        result: Result<Offer, Trouble>,
+        start: &Start,
+        reply: oneshot::Sender<Result<(), String>>,
+    ) {
+        let offer = match result {
+            Ok(offer) => offer,
+            Err(trouble) => return drop(reply.send(Err(trouble.text))),
+        };
+        let serial = self.kept.last_serial().saturating_add(1);
+        let plan = Plan {
+            serial,
+            version: offer.version,
+            bundle: offer.bundle,
+            solo: start.solo,
+            limit: start.limit.unwrap_or(LIMIT),
+            trial_limit: offer.trial_limit,
+            spent: 0,
+        };
+        let id = PlanId { serial, leader: self.side, version: number(&plan.version) };
+        if id.version == number(&self.version) {
+            let why = format!("version {} is running already", self.version);
+            return drop(reply.send(Err(why)));
+        }
+        self.next.push_back(Next::Start(id, plan, reply));
+    }
+
+    /// An operator wants the other version back on this node.
+    pub fn roll_back(&mut self, reply: oneshot::Sender<Result<(), String>>) {
+        let open = self.kept.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Open);
+        let refusal = if open {
+            Some("an update is under way; it goes back by itself when it fails")
+        } else if self.updater.is_none() || self.rebooting {
+            Some("this node is starting or going down")
+        } else if self.seen.active && self.seen.peer {
+            Some("this node is active; `node-init switchover` first")
+        } else {
+            None
+        };
+        if let Some(why) = refusal {
+            return drop(reply.send(Err(why.to_owned())));
+        }
+        // First the note: else the decision of the last plan would bring the newer version back.
+        self.kept.rolled_back = self.kept.last_serial();
+        self.kept.memory.facts = None;
+        self.kept.plan = None;
+        if self.keep() {
+            self.todo.clear();
+            self.begin();
+            self.spawn(self.hands.roll_back(), move |result| Done::RolledBack(result, reply));
+        }
+    }
+
+    pub(super) fn rolled_back(
+        &mut self,
+        result: Result<String, Trouble>,
+        reply: oneshot::Sender<Result<(), String>>,
+    ) {
+        match result {
+            Ok(_) => {
+                let _ = reply.send(Ok(()));
+                self.todo.push_back(UpdateEffect::Reboot);
+            }
+            Err(trouble) => drop(reply.send(Err(trouble.text))),
+        }
+    }
+}
