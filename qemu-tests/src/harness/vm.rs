@@ -4,6 +4,7 @@
 //! QEMU runs inside the tools tree, so its version does not depend on the host. It dies with whoever started it.
 
 mod arguments;
+mod stuck;
 
 use super::accel::Accel;
 use super::guest::Guest;
@@ -89,6 +90,7 @@ pub struct Vm {
     /// QEMU itself; `child` is the program that made its namespaces.
     qemu: Option<Pid>,
     qmp: Option<Qmp>,
+    stuck: stuck::Watch,
 }
 
 /// How a machine begins.
@@ -157,6 +159,7 @@ impl Vm {
             child: Some(child),
             qemu: None,
             qmp: None,
+            stuck: stuck::Watch::default(),
         };
         let (qemu, qmp) = answers(&mut vm.child, dir)?;
         vm.qemu = Some(qemu);
@@ -183,16 +186,15 @@ impl Vm {
         end(&mut self.child, self.qemu.take());
     }
 
-    /// Resets the machine when its kernel stands still before its first program because the emulator has lost a timer
-    /// interrupt, which TCG does on rare occasions. Nothing of ours has run by then. Says whether it did.
+    /// Resets the machine when it stands still before its first program. Says whether it did.
     ///
     /// # Errors
     /// QEMU's.
     pub fn unstick(&mut self) -> anyhow::Result<bool> {
-        if !stuck(&self.serial.text()) {
+        if !self.stuck.stands_still(&self.serial.text(), self.qemu) {
             return Ok(false);
         }
-        println!("  the emulator lost a timer interrupt of {}: reset", self.dir.display());
+        println!("  {} stands still before its first program: reset", self.dir.display());
         self.qmp()?.command("system_reset", &json!({}))?;
         self.serial.begin_anew();
         self.guest.hang_up();
@@ -290,15 +292,6 @@ impl Drop for Vm {
     }
 }
 
-/// What the kernel says of it (kernel/rcu/tree_stall.h, rcu_check_gp_kthread_expired_fqs_timer).
-pub const LOST_TIMER: &str = "Possible timer handling issue on cpu=";
-
-/// Whether the kernel that the firmware started last says so, and nothing of ours has spoken since.
-fn stuck(serial: &str) -> bool {
-    let at = serial.rfind("BdsDxe: starting").unwrap_or(0);
-    serial[at..].contains(LOST_TIMER) && !serial[at..].contains("node-init[")
-}
-
 /// Makes a copy-on-write layer in a machine's folder, over a raw image that the machine sees at the same place.
 pub(super) fn layer(image: &Image, dir: &Path, below: &Mount, name: &str, size: u64) -> anyhow::Result<()> {
     let sandbox = Sandbox { tools: image.tools.clone() };
@@ -358,20 +351,4 @@ fn mounts(config: &Config, dir: &Path) -> Vec<Mount> {
         Mount { source: config.disk.clone(), target: "/in/disk.img".into(), writable: false },
     ];
     own.into_iter().chain(config.mounts.iter().cloned()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::stuck;
-
-    #[test]
-    fn only_a_kernel_that_has_started_nothing_is_stuck() {
-        let lost =
-            "BdsDxe: starting Boot0001\nrcu: Possible timer handling issue on cpu=1 timer-softirq=213\n";
-        assert!(stuck(lost));
-        assert!(!stuck("BdsDxe: starting Boot0001\n"));
-        assert!(!stuck(&format!("{lost}BdsDxe: starting Boot0001\n")), "it was reset");
-        let later = "BdsDxe: starting Boot0001\n[ 60.5] node-init[363]: seed taken\n";
-        assert!(!stuck(&format!("{later}{}", &lost[26..])), "a node that hangs later is a finding");
-    }
 }

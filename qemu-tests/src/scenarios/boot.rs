@@ -1,7 +1,8 @@
 //! The flashed image boots to ready, twice, with nothing failed.
 
 use super::{Context, Scenario};
-use crate::harness::vm::{Begin, Config, LOST_TIMER, Vm};
+use crate::harness::Deadline;
+use crate::harness::vm::{Begin, Config, Vm};
 use anyhow::{Context as _, ensure};
 use std::fs;
 
@@ -106,9 +107,15 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
 /// Waits for the shell and the verdict; returns the screen's status line.
 pub fn wait_until_ready(context: &Context<'_>, vm: &mut Vm) -> anyhow::Result<String> {
     let deadline = context.seconds(100);
-    let ends = [LOST_TIMER, "ready after", "NOT WELL", "Kernel panic", "emergency mode", "Out of memory"];
-    while vm.serial.wait_for(&ends, deadline)? == LOST_TIMER && vm.unstick()? {}
-    vm.serial.wait_for(&ends[1..], deadline)?;
+    let ends = ["ready after", "NOT WELL", "Kernel panic", "emergency mode", "Out of memory"];
+    loop {
+        let moment = Deadline::seconds(deadline.left().as_secs().min(5));
+        match vm.serial.wait_for(&ends, moment) {
+            Err(error) if deadline.passed() => return Err(error),
+            Err(_) => vm.unstick()?,
+            Ok(_) => break,
+        };
+    }
     vm.wait_shell(deadline)?;
     let log = vm.serial.text();
     if let Some(line) =
