@@ -28,7 +28,6 @@ use pair_core::rules::Rules;
 use pair_core::update::{Cause, Facts, Outcome, PlanId, UpdateEvent, UpdateReason, Updater};
 use said::{Said, Start};
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::rc::Rc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;

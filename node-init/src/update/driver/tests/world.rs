@@ -7,6 +7,7 @@ use crate::update::driver::said::{Said, Start};
 use crate::update::driver::*;
 use edgepair_host_io::digest::of_bytes;
 use std::cell::RefCell;
+use std::path::PathBuf;
 use tokio::task::{LocalSet, yield_now};
 
 /// What the world does to a node, and what it has seen of it.
