@@ -81,12 +81,14 @@ impl Bench {
         let script = r#"set -eu
 dir=$1 image=$2 left_out=$3 cache=$4 mkosi=$5
 rm -rf "$dir/source" "$dir/cache" "$dir/out" "$dir/mkosi"
-mkdir -p "$dir/source" "$dir/cache"
+mkdir -p "$dir/source" "$dir/cache/steps"
 git ls-files -z --cached --others --exclude-standard | tar -c --null --files-from=- | tar -x -C "$dir/source"
 # Definitions join their lists, so what is left out is taken out of the text.
 sed -i "s/\"$left_out\", *//" "$dir"/source/images/*.toml
 rm -f "$dir"/source/images/*.lock
 cp -al "$cache/tools" "$cache/apt" "$dir/cache/"
+# node-init is there beforehand, so it need not be compiled for the warm-up either.
+if [ -d "$cache/steps/node-init" ]; then cp -al "$cache/steps/node-init" "$dir/cache/steps/"; fi
 if [ ! -x "$dir/mkosi-tree/usr/bin/mkosi" ]; then
   rm -rf "$dir/mkosi-tree"; mkdir "$dir/mkosi-tree"
   sources=$(cat "$cache"/apt/*/etc/sources.list | sort -u)
