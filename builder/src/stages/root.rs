@@ -111,8 +111,14 @@ fn customize_hook(definition: &Definition, board: &Board) -> String {
         // Unquoted on purpose: these are shell patterns, kept inside the tree by their leading dot.
         let _ = writeln!(hook, "rm -rf .{path}");
     }
-    // The state partition is mounted over /var; what must be there is made by tmpfiles.d.
-    hook.push_str("rm -rf ./var/* ./var/.[!.]*\nmkdir -p ./efi ./boot\n");
+    // A certificate that was made here and removed leaves its link by hash behind (openssl-rehash(1ssl)): dangling, and
+    // another name in every build. Absolute links lead into the image, which is not what `/` is here.
+    hook.push_str(
+        "[ ! -d ./etc/ssl/certs ] || find ./etc/ssl/certs -maxdepth 1 -type l ! -lname '/*' | while read -r link; do\n  \
+         target=./etc/ssl/certs/$(readlink \"$link\"); [ -e \"$target\" ] || [ -L \"$target\" ] || rm \"$link\"\ndone\n",
+    );
+    // The state partition is mounted over /var; what must be there is made by tmpfiles.d. In /tmp is mmdebstrap's own.
+    hook.push_str("rm -rf ./var/* ./var/.[!.]* ./tmp/*\nmkdir -p ./efi ./boot\n");
     hook
 }
 

@@ -114,6 +114,8 @@ impl ToolsPlan {
         packages.extend(board.architecture.tools.iter().cloned());
         if cross {
             packages.extend(board.architecture.cross_tools.iter().cloned());
+            // mmdebstrap asks it whether this machine runs the foreign programs.
+            packages.push("arch-test".to_owned());
         }
         packages.sort();
         packages.dedup();

@@ -29,7 +29,10 @@ pub struct Sandbox {
 /// Puts the tree together and runs the command: mounts first, then `--`, then the argv.
 ///
 /// `/dev` gets only what a build or an emulator needs, so that a step that runs as real root cannot reach a disk.
+///
+/// What a step makes must not depend on the umask of who builds: modes end up in archives.
 const ENTER: &str = r#"
+umask 022
 tools=$1; shift
 mount --rbind "$tools" "$tools"
 mount -o remount,bind,ro "$tools"

@@ -33,7 +33,11 @@ const CHECKS: &[(&str, &str)] = &[
          | grep 'not found' | sed \"s|^|${file#root}:|\"; done || true",
     ),
     ("random seeds", "find root -name random-seed"),
-    ("files under /var", "find root/var -mindepth 1"),
+    ("files under /var or /tmp", "find root/var root/tmp -mindepth 1"),
+    (
+        "links to a certificate that was made here and removed",
+        "find root/etc/ssl/certs -type l ! -lname '/*' ! -exec test -e {} ';' ! -exec sh -c 'test -L root/etc/ssl/certs/$(readlink $0)' {} ';' -print",
+    ),
     (
         "set-uid programs beyond the known",
         "find root -xdev -perm -4000 -type f | grep -vE '/(su|mount|umount|passwd|chfn|chsh|newgrp|gpasswd|ssh-keysign|dbus-daemon-launch-helper|expiry|chage|fusermount3?)$' || true",
