@@ -192,7 +192,8 @@ fn a_datastore_that_fails_and_fails_is_handed_over_once() {
         world.sicken(0, true);
         loop {
             let a = nodes[0].status().await;
-            if a.problems.iter().any(|problem| problem.contains("full")) {
+            if a.problems.iter().any(|problem| problem.contains("cannot run because its file system is full"))
+            {
                 assert_eq!(a.role, Role::Active);
                 break;
             }
@@ -275,6 +276,7 @@ fn one_box_waits_and_says_for_whom() {
     });
     assert_eq!(world.count("connect"), 0);
     assert_eq!(world.count("mkfs"), 0);
+    assert_eq!(world.lock().spaces, 0, "a look at a file system that is not there");
     assert_eq!(world.lock().violations, [""; 0]);
 }
 

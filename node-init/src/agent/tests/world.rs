@@ -47,6 +47,8 @@ pub struct Inner {
     pub sick: [bool; 2],
     /// Bytes free on the replicated file system.
     pub free: u64,
+    /// How often somebody asked for that.
+    pub spaces: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +84,7 @@ impl World {
             violations: Vec::new(),
             sick: [false; 2],
             free: 1 << 29,
+            spaces: 0,
         })))
     }
 
@@ -387,8 +390,9 @@ impl Kernel for End {
     }
 
     fn space(&self, _path: &Path) -> Option<(u64, u64)> {
-        let free = self.world.lock().free;
-        Some((free, 1 << 30))
+        let mut inner = self.world.lock();
+        inner.spaces += 1;
+        inner.hosts[self.at].mounted.then_some((inner.free, 1 << 30))
     }
 
     fn ends_are_zero(&self, _device: &str) -> io::Result<bool> {
