@@ -323,7 +323,7 @@ mod tests {
             // Open for writing as well, so that it does not end between two lines.
             let pipe = OpenOptions::new().read(true).write(true).open(&path).unwrap();
             let mut lines = Vec::new();
-            for line in std::io::BufReader::new(pipe).lines() {
+            for line in io::BufReader::new(pipe).lines() {
                 let entry: Entry = serde_json::from_str(&line.unwrap()).unwrap();
                 let last = entry.text == "later";
                 lines.push(entry.text);
