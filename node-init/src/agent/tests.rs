@@ -262,12 +262,13 @@ fn a_plan_of_one_node_is_the_other_nodes_too_and_outlives_a_power_cut() {
 fn one_box_waits_and_says_for_whom() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::new(folder.path());
+    world.lock().arping = false;
     // The other one has another secret: they never meet.
     boot(&world, [SECRET, "another-secret-of-24-char"], async |nodes| {
         loop {
             let status = nodes[0].status().await;
-            let said = status.problems.iter().any(|problem| problem.contains("secret"));
-            if said && status.why.contains("waits for") {
+            let said = |words| status.problems.iter().filter(|problem| problem.contains(words)).count() == 1;
+            if said("secret") && said("cannot start `arping") && status.why.contains("waits for") {
                 assert_eq!(status.role, Role::Waiting);
                 break;
             }
