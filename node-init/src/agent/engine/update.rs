@@ -80,7 +80,7 @@ impl Agent {
                     let (reply, _) = oneshot::channel();
                     input::checkpoint(&self.ports, &self.config, &self.inputs, reply);
                 }
-                Want::Failed(why) => self.failed = Some(why),
+                Want::Alarm(text) => self.alarm(&text),
             }
         }
     }
