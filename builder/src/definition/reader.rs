@@ -4,6 +4,7 @@
 //! crate's spanned tree and taken apart here.
 
 use super::findings::{Findings, Located, Place, Source};
+use edgepair_findings::closest;
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -185,30 +186,13 @@ impl<'a> Reader<'a> {
         for key in self.table.keys() {
             let at = self.source.place(key.span().start);
             let name = self.name(key.get_ref());
-            let near = self.known.iter().min_by_key(|known| distance(known, key.get_ref()));
-            let fix = match near {
-                Some(near) if distance(near, key.get_ref()) <= 2 => format!("did you mean `{near}`?"),
-                _ => format!("known here: {}", self.known.join(", ")),
+            let fix = match closest(key.get_ref(), self.known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", self.known.join(", ")),
             };
             findings.add(&at, format!("unknown key `{name}`"), fix);
         }
     }
-}
-
-/// Levenshtein distance, for "did you mean".
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -235,6 +219,16 @@ mod tests {
         let places: Vec<String> = findings.sorted().iter().map(|finding| finding.at.to_string()).collect();
         assert_eq!(places, ["x.toml:1:8", "x.toml:2:1", "x.toml:3:14", "x.toml:5:10", "x.toml:6:1"]);
         assert!(findings.to_string().contains("did you mean `packages`?"), "{findings}");
+    }
+
+    #[test]
+    fn a_short_unknown_key_is_not_taken_for_any_other_short_one() {
+        let source = source("os = 1\n");
+        let mut findings = Findings::default();
+        let mut reader = parse(&source, &mut findings);
+        reader.integer("to", &mut findings);
+        reader.finish(&mut findings);
+        assert!(findings.to_string().contains("known here: to"), "{findings}");
     }
 
     #[test]

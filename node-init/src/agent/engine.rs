@@ -187,7 +187,7 @@ pub fn start(
     }
     let mut history = History::new(&ports.place);
     history.note(Kind::Start, &format!("the agent of {} {} begins", config.names.0, boot.version));
-    let update = update::start(&config, &boot, &ports, &inputs)?;
+    let update = update::start(&config, &boot, &ports, &inputs);
     let mut agent = Agent {
         node: Node::new(me, memory.durable, Rules::ALL),
         config,

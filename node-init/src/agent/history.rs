@@ -2,20 +2,30 @@
 //!
 //! Only what changes something is noted, so that the card it lies on does not wear: decisions with their cause, changes
 //! of the role, alarms, refusals. When the file is full its older half goes.
+//!
+//! A thread of its own writes: between a decision and its effects nothing waits for a disk that is slow or hangs, but an
+//! alarm for a moment, since a reset may follow it.
 
 use crate::agent::log;
 use crate::member::Place;
 use edgepair_host_io::atomic;
 use edgepair_layout::path;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Most bytes that the file takes.
 const MOST: u64 = 256 << 10;
+/// Lines that wait for the disk; more than these are lost, and counted.
+const WAITING: usize = 64;
+/// So long an alarm is waited for, and the last lines when the agent ends.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// The last millisecond that RFC 3339 can write: 9999-12-31T23:59:59.999Z.
+const LAST_MS: u64 = 253_402_300_799_999;
 
 /// What kind of line it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +58,9 @@ impl Entry {
     /// For a person: `2026-03-01T04:05:06Z  text`, alarms marked.
     #[must_use]
     pub fn line(&self) -> String {
-        let time = UNIX_EPOCH.checked_add(Duration::from_millis(self.time_ms)).unwrap_or(UNIX_EPOCH);
+        // The file may hold anything, and the formatter refuses later years.
+        let time = Duration::from_millis(self.time_ms.min(LAST_MS));
+        let time = UNIX_EPOCH.checked_add(time).unwrap_or(UNIX_EPOCH);
         let mark = match self.kind {
             Kind::Start => "start     ",
             Kind::Decision => "decision  ",
@@ -59,12 +71,25 @@ impl Entry {
     }
 }
 
+/// A line on its way to the disk.
+#[derive(Debug)]
+struct Note {
+    entry: Entry,
+    /// How many before it were lost.
+    lost: u64,
+    /// Told when it is on the disk; for alarms.
+    done: Option<SyncSender<()>>,
+}
+
 /// The file, for the agent.
 #[derive(Debug)]
 pub struct History {
-    path: PathBuf,
     boot: String,
-    told: bool,
+    /// Absent when there is no thread.
+    notes: Option<SyncSender<Note>>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
+    lost: u64,
 }
 
 impl History {
@@ -72,13 +97,76 @@ impl History {
     #[must_use]
     pub fn new(place: &Place) -> Self {
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { path: place.path(path::HISTORY), boot: id.chars().take(8).collect(), told: false }
+        let (notes, receiver) = sync_channel(WAITING);
+        let (end, ended) = sync_channel(1);
+        let mut pen = Pen { path: place.path(path::HISTORY), told: false };
+        let thread =
+            std::thread::Builder::new().name("history".to_owned()).stack_size(256 << 10).spawn(move || {
+                let _end = end;
+                for note in receiver {
+                    pen.take(note);
+                }
+            });
+        let notes = match thread {
+            Ok(_) => Some(notes),
+            Err(error) => {
+                log::warn(&format!("no history is kept: its thread cannot be started: {error}"));
+                None
+            }
+        };
+        Self { boot: id.chars().take(8).collect(), notes, ended, lost: 0 }
     }
 
-    /// Notes a line. What cannot be written is told once: a full disk must not stop a failover.
+    /// Hands a line over to be written. Never waits for the disk, but for an alarm up to a fifth of a second; what finds
+    /// no room is lost, and how much that was is said in the file later.
     pub fn note(&mut self, kind: Kind, text: &str) {
+        let Some(notes) = &self.notes else { return };
         let entry = Entry { time_ms: now_ms(), boot: self.boot.clone(), kind, text: text.to_owned() };
-        match self.append(&entry) {
+        let (done, written) = sync_channel(1);
+        let done = (kind == Kind::Alarm).then_some(done);
+        let waits = done.is_some();
+        match notes.try_send(Note { entry, lost: self.lost, done }) {
+            Ok(()) => self.lost = 0,
+            Err(_) => {
+                if self.lost == 0 {
+                    log::warn("the history's disk does not keep up: lines are lost");
+                }
+                self.lost += 1;
+                return;
+            }
+        }
+        if waits {
+            let _ = written.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        // Without a sender the thread ends after its last line.
+        if self.notes.take().is_some() {
+            let _ = self.ended.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+/// Writes the file, in the thread.
+#[derive(Debug)]
+struct Pen {
+    path: PathBuf,
+    told: bool,
+}
+
+impl Pen {
+    fn take(&mut self, note: Note) {
+        let Note { entry, lost, done } = note;
+        let mut result = Ok(());
+        if lost > 0 {
+            let text = format!("{lost} lines before this one were lost: the disk did not keep up");
+            result = self.append(&Entry { text, kind: Kind::State, ..entry.clone() });
+        }
+        // What cannot be written is told once: a full disk must not stop a failover.
+        match result.and_then(|()| self.append(&entry)) {
             Ok(()) => self.told = false,
             Err(_) if self.told => {}
             Err(error) => {
@@ -86,12 +174,15 @@ impl History {
                 log::warn(&format!("{}: {error}", self.path.display()));
             }
         }
+        if let Some(done) = done {
+            let _ = done.try_send(());
+        }
     }
 
     fn append(&self, entry: &Entry) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry).map_err(io::Error::other)?;
-        line.push(b'\n');
-        if fs::metadata(&self.path).is_ok_and(|meta| meta.len() > MOST) {
+        let mut line = Vec::new();
+        let size = fs::metadata(&self.path).map_or(0, |meta| meta.len());
+        if size > MOST {
             let entries = parse(&fs::read(&self.path)?);
             let mut text = Vec::new();
             for entry in entries.iter().skip(entries.len() / 2) {
@@ -99,12 +190,24 @@ impl History {
                 text.push(b'\n');
             }
             atomic::write(&self.path, &text, 0o600)?;
+        } else if size > 0 && !ends_with_a_line(&self.path)? {
+            // A power cut, or a full disk, has halved the last line: this one must not be glued to it.
+            line.push(b'\n');
         }
+        serde_json::to_writer(&mut line, entry).map_err(io::Error::other)?;
+        line.push(b'\n');
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
-        // A line that a power cut has halved ends here, and is left out when the file is read.
         file.write_all(&line)?;
         if entry.kind == Kind::Alarm { file.sync_data() } else { Ok(()) }
     }
+}
+
+fn ends_with_a_line(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == [b'\n'])
 }
 
 /// All lines that are kept, the oldest first.
@@ -133,6 +236,7 @@ fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::BufRead;
 
     fn place() -> (tempfile::TempDir, Place) {
         let root = tempfile::tempdir().unwrap();
@@ -141,33 +245,102 @@ mod tests {
         (root, place)
     }
 
+    fn texts(place: &Place) -> Vec<String> {
+        read(place).unwrap().into_iter().map(|entry| entry.text).collect()
+    }
+
     #[test]
     fn what_was_noted_is_read_and_a_halved_line_takes_nothing_with_it() {
         let (_root, place) = place();
         assert_eq!(read(&place).unwrap(), []);
-        let mut history = History::new(&place);
-        history.note(Kind::State, "active, alone");
         let path = place.path(path::HISTORY);
+        let pen = Pen { path: path.clone(), told: false };
+        let entry =
+            |kind, text: &str| Entry { time_ms: 1, boot: "b".to_owned(), kind, text: text.to_owned() };
+        pen.append(&entry(Kind::State, "active, alone")).unwrap();
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"{\"time_ms\":1,\"bo\n").unwrap();
-        history.note(Kind::Alarm, "the disk failed");
-        let entries = read(&place).unwrap();
-        let texts: Vec<&str> = entries.iter().map(|entry| entry.text.as_str()).collect();
-        assert_eq!(texts, ["active, alone", "the disk failed"]);
-        assert!(entries[1].line().contains("ALARM"), "{}", entries[1].line());
+        file.write_all(b"{\"time_ms\":1,\"bo").unwrap();
+        pen.append(&entry(Kind::Alarm, "the disk failed")).unwrap();
+        assert_eq!(texts(&place), ["active, alone", "the disk failed"]);
+        assert!(read(&place).unwrap()[1].line().contains("ALARM"));
+    }
+
+    #[test]
+    fn a_time_that_no_clock_has_shown_is_still_a_line() {
+        for time_ms in [0, LAST_MS, LAST_MS + 1, u64::MAX] {
+            let entry = Entry { time_ms, boot: String::new(), kind: Kind::State, text: "paired".to_owned() };
+            let line = entry.line();
+            assert!(line.ends_with("now       paired"), "{line}");
+            assert_eq!(line.starts_with("9999-12-31T23:59:59Z"), time_ms >= LAST_MS, "{line}");
+        }
     }
 
     #[test]
     fn a_full_file_loses_its_older_half() {
         let (_root, place) = place();
-        let mut history = History::new(&place);
+        let pen = Pen { path: place.path(path::HISTORY), told: false };
         let text = "x".repeat(1000);
         for number in 0..600 {
-            history.note(Kind::Decision, &format!("{number} {text}"));
+            let text = format!("{number} {text}");
+            pen.append(&Entry { time_ms: 1, boot: "b".to_owned(), kind: Kind::Decision, text }).unwrap();
         }
         let size = fs::metadata(place.path(path::HISTORY)).unwrap().len();
         assert!(size < MOST + 4096, "{size}");
-        let entries = read(&place).unwrap();
-        assert!(entries.len() > 100 && entries.last().unwrap().text.starts_with("599 "));
+        let texts = texts(&place);
+        assert!(texts.len() > 100 && texts.last().unwrap().starts_with("599 "));
+    }
+
+    #[test]
+    fn an_alarm_and_what_was_before_it_are_on_disk_when_it_was_noted() {
+        let (_root, place) = place();
+        let mut history = History::new(&place);
+        history.note(Kind::State, "active, alone");
+        history.note(Kind::Alarm, "the disk failed");
+        // A machine that is busy may need more than the agent's patience.
+        drop(history);
+        assert_eq!(texts(&place), ["active, alone", "the disk failed"]);
+    }
+
+    /// A pipe that nobody reads from hangs like a disk that does not answer.
+    #[test]
+    fn a_disk_that_hangs_holds_nothing_up_and_what_was_lost_is_counted() {
+        let (_root, place) = place();
+        let path = place.path(path::HISTORY);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (done, ended) = sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            let mut history = History::new(&place);
+            for number in 0..200 {
+                history.note(Kind::Decision, &number.to_string());
+            }
+            history.note(Kind::Alarm, "one that finds no room");
+            done.send(()).unwrap();
+            history
+        });
+        ended.recv_timeout(Duration::from_secs(60)).expect("a note waits for the disk");
+        let mut history = thread.join().unwrap();
+        let reader = std::thread::spawn(move || {
+            // Open for writing as well, so that it does not end between two lines.
+            let pipe = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+            let mut lines = Vec::new();
+            for line in io::BufReader::new(pipe).lines() {
+                let entry: Entry = serde_json::from_str(&line.unwrap()).unwrap();
+                let last = entry.text == "later";
+                lines.push(entry.text);
+                if last {
+                    break;
+                }
+            }
+            lines
+        });
+        while history.lost > 0 {
+            history.note(Kind::State, "later");
+            std::thread::yield_now();
+        }
+        let lines = reader.join().unwrap();
+        let at = lines.iter().position(|line| line.contains("were lost")).unwrap();
+        assert_eq!(lines[..at], (0..at).map(|number| number.to_string()).collect::<Vec<_>>());
+        assert!(at >= WAITING, "{at} lines were kept");
+        assert_eq!(lines[at + 1], "later");
     }
 }

@@ -9,6 +9,7 @@ use edgepair_render::names::FAULT_FILE;
 use std::future::Future;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -50,7 +51,8 @@ pub trait Kernel {
     fn holds(&self, address: IpAddr) -> bool;
     /// `/proc/net/if_inet6`; empty without IPv6.
     fn ipv6_addresses(&self) -> String;
-    /// Bytes free for everybody, and size, of the file system at this path; `None` when that cannot be told.
+    /// Bytes free for everybody, and size, of the file system that is mounted at this path; `None` when none is, or
+    /// when that cannot be told.
     fn space(&self, path: &Path) -> Option<(u64, u64)>;
     /// Whether first and last MiB of a block device are zero.
     ///
@@ -182,6 +184,11 @@ impl Kernel for HostKernel {
     }
 
     fn space(&self, path: &Path) -> Option<(u64, u64)> {
+        // An empty mount point would answer for the file system it lies on.
+        let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev());
+        if device(path).ok()? == device(path.parent()?).ok()? {
+            return None;
+        }
         let stat = nix::sys::statvfs::statvfs(path).ok()?;
         let unit = stat.fragment_size();
         Some((stat.blocks_available().saturating_mul(unit), stat.blocks().saturating_mul(unit)))
@@ -215,5 +222,20 @@ pub fn reset() {
     if let Err(error) = write("/proc/sysrq-trigger", b"b") {
         super::log::loud(&format!("sysrq failed: {error}; rebooting by the system call"));
         let _ = nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_AUTOBOOT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_point_without_its_file_system_has_no_space_to_tell() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("pair");
+        assert_eq!(HostKernel.space(&empty), None);
+        std::fs::create_dir(&empty).unwrap();
+        assert_eq!(HostKernel.space(&empty), None);
+        assert!(HostKernel.space(Path::new("/proc")).is_some());
     }
 }

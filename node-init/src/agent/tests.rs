@@ -192,7 +192,8 @@ fn a_datastore_that_fails_and_fails_is_handed_over_once() {
         world.sicken(0, true);
         loop {
             let a = nodes[0].status().await;
-            if a.problems.iter().any(|problem| problem.contains("full")) {
+            if a.problems.iter().any(|problem| problem.contains("cannot run because its file system is full"))
+            {
                 assert_eq!(a.role, Role::Active);
                 break;
             }
@@ -261,12 +262,13 @@ fn a_plan_of_one_node_is_the_other_nodes_too_and_outlives_a_power_cut() {
 fn one_box_waits_and_says_for_whom() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::new(folder.path());
+    world.lock().arping = false;
     // The other one has another secret: they never meet.
     boot(&world, [SECRET, "another-secret-of-24-char"], async |nodes| {
         loop {
             let status = nodes[0].status().await;
-            let said = status.problems.iter().any(|problem| problem.contains("secret"));
-            if said && status.why.contains("waits for") {
+            let said = |words| status.problems.iter().filter(|problem| problem.contains(words)).count() == 1;
+            if said("secret") && said("cannot start `arping") && status.why.contains("waits for") {
                 assert_eq!(status.role, Role::Waiting);
                 break;
             }
@@ -275,6 +277,7 @@ fn one_box_waits_and_says_for_whom() {
     });
     assert_eq!(world.count("connect"), 0);
     assert_eq!(world.count("mkfs"), 0);
+    assert_eq!(world.lock().spaces, 0, "a look at a file system that is not there");
     assert_eq!(world.lock().violations, [""; 0]);
 }
 

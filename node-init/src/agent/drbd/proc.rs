@@ -20,6 +20,18 @@ pub struct Device {
     pub view: View,
     /// For `status`, in the kernel's words.
     pub words: Drbd,
+    /// The own disk has failed, and the kernel waits for its `local-io-error` handler before it gives the disk up.
+    pub failing: bool,
+}
+
+impl Device {
+    /// What the pair core is to see, where it saw `old` before. A disk that fails is gone when the handler has answered, not
+    /// before: the pair core decides by what the disk was whether the record can be given away (`Asked::LocalIoError`), and
+    /// the model's kernel changes its state with the answer.
+    #[must_use]
+    pub fn seen(&self, old: View) -> View {
+        if self.failing { View { disk: old.disk, ..self.view } } else { self.view }
+    }
 }
 
 /// Why the text was not understood.
@@ -96,7 +108,7 @@ pub fn parse(text: &str, minor: u32) -> Result<Option<Device>, BadTable> {
         suspended,
         sync: progress(&rest),
     };
-    Ok(Some(Device { view, words }))
+    Ok(Some(Device { view, words, failing: disk == "Failed" }))
 }
 
 fn is_head(line: &str) -> bool {
@@ -195,6 +207,19 @@ mod tests {
         assert_eq!(parse(&text, 1), Ok(None), "1 is not 10");
         assert_eq!(parse(&format!("{HEAD} 0: cs:Unconfigured\n"), 0), Ok(None));
         assert_eq!(parse(HEAD, 0), Ok(None));
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_what_it_was_until_the_handler_has_answered() {
+        let paired = parse(PAIRED, 0).unwrap().unwrap().view;
+        let with = |disks: &str| {
+            let line = format!("{HEAD} 0: cs:Connected ro:Secondary/Primary ds:{disks} C r-----\n");
+            parse(&line, 0).unwrap().unwrap()
+        };
+        assert!(with("Failed/UpToDate").seen(paired).healthy());
+        assert_eq!(with("Failed/UpToDate").seen(View::DOWN).disk, Disk::Diskless, "an attach that failed");
+        assert_eq!(with("Diskless/UpToDate").seen(paired).disk, Disk::Diskless);
+        assert_eq!(with("UpToDate/Failed").seen(paired).peer_disk, Disk::Diskless, "it has answered there");
     }
 
     #[test]

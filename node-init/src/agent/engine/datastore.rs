@@ -84,8 +84,10 @@ impl Agent {
 
     /// Looks how full the datastore's file system is, where it is mounted.
     pub(super) fn look_at_space(&mut self) {
-        let mounted = self.datastore == "ready";
-        match self.ports.kernel.space(&self.ports.place.path(DATA)).filter(|_| mounted) {
+        if self.datastore != "ready" {
+            return self.clear("space");
+        }
+        match self.ports.kernel.space(&self.ports.place.path(DATA)) {
             Some((free, size)) if free < size / 100 * (100 - NEARLY) => self.problem(
                 "space",
                 &format!("the datastore's file system is nearly full: {} MiB are left", free >> 20),

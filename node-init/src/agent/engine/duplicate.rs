@@ -26,8 +26,7 @@ impl Agent {
         let (interface, addresses) = (self.config.lan.clone(), self.config.own.clone());
         let table = self.ports.kernel.ipv6_addresses();
         spawn_local(async move {
-            let work =
-                tokio::task::spawn_blocking(move || duplicates(&*runner, &interface, &addresses, &table));
+            let work = tokio::task::spawn_blocking(move || look(&*runner, &interface, &addresses, &table));
             // Without an answer there is nothing to tell: the next look comes in a minute.
             if let Ok(found) = work.await {
                 let _ = inputs.send(Input::Duplicates(found)).await;
@@ -35,8 +34,15 @@ impl Agent {
         });
     }
 
-    pub(super) fn duplicates(&mut self, found: &[String]) {
-        match found {
+    pub(super) fn duplicates(&mut self, found: &Found) {
+        match &found.deaf {
+            None => self.clear("arping"),
+            Some(why) => self.problem(
+                "arping",
+                &format!("nobody can tell whether another box uses an address of this node: {why}"),
+            ),
+        }
+        match found.said.as_slice() {
             [] => self.clear("duplicate"),
             found => self.problem(
                 "duplicate",
@@ -46,10 +52,19 @@ impl Agent {
     }
 }
 
-/// What is to be said of each address that another box uses as well.
-fn duplicates(runner: &dyn Runner, interface: &str, addresses: &[IpAddr], table: &str) -> Vec<String> {
+/// What a look found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What is to be said of each address that another box uses as well.
+    said: Vec<String>,
+    /// Why the question could not be asked.
+    deaf: Option<String>,
+}
+
+fn look(runner: &dyn Runner, interface: &str, addresses: &[IpAddr], table: &str) -> Found {
+    let mut deaf = None;
     let say = |address: &IpAddr, who: &str| format!("{who} uses this node's address {address} as well");
-    let one = |address: &IpAddr| match address {
+    let mut one = |address: &IpAddr| match address {
         IpAddr::V4(v4) => {
             let call = Invocation::new("arping")
                 .args(["-D", "-c", "2", "-w", "2", "-I", interface])
@@ -57,13 +72,19 @@ fn duplicates(runner: &dyn Runner, interface: &str, addresses: &[IpAddr], table:
             // Its exit status is 1 when somebody answered; what it printed says who.
             let printed = match runner.run(&call) {
                 Ok(output) => output.text(),
-                Err(error) => error.tail().to_owned(),
+                Err(error) => {
+                    if error.code() != Some(1) {
+                        deaf = Some(error.to_string());
+                    }
+                    error.tail().to_owned()
+                }
             };
             answerer(&printed).map(|mac| say(address, &format!("the box with the MAC address {mac}")))
         }
         IpAddr::V6(v6) => refused(table, *v6).then(|| say(address, "another box")),
     };
-    addresses.iter().filter_map(one).collect()
+    let said = addresses.iter().filter_map(&mut one).collect();
+    Found { said, deaf }
 }
 
 /// The MAC address in arping's line `Unicast reply from 192.0.2.60 [52:54:00:00:00:77]  1.204ms`.
@@ -120,9 +141,10 @@ fe80000000000000505400fffe000001 02 40 20 80     eth0
         let arping = Arping(Mutex::default());
         let addresses: Vec<IpAddr> =
             ["192.0.2.60", "192.0.2.61", "2001:db8::60", "2001:db8::61"].map(|a| a.parse().unwrap()).to_vec();
-        let found = duplicates(&arping, "eth0", &addresses, TABLE);
+        let found = look(&arping, "eth0", &addresses, TABLE);
+        assert_eq!(found.deaf, None);
         assert_eq!(
-            found,
+            found.said,
             [
                 "the box with the MAC address 52:54:00:00:00:77 uses this node's address 192.0.2.60 as well",
                 "another box uses this node's address 2001:db8::60 as well",
@@ -131,5 +153,22 @@ fe80000000000000505400fffe000001 02 40 20 80     eth0
         let calls = arping.0.lock().unwrap();
         assert_eq!(calls[0], "arping -D -c 2 -w 2 -I eth0 192.0.2.60");
         assert_eq!(calls.len(), 2, "IPv6 is the kernel's");
+    }
+
+    struct NoArping;
+
+    impl Runner for NoArping {
+        fn run(&self, call: &Invocation) -> Result<Output, CommandError> {
+            let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+            Err(CommandError::Start { argv: call.shell_line(), source })
+        }
+    }
+
+    #[test]
+    fn a_question_that_cannot_be_asked_is_told() {
+        let addresses: Vec<IpAddr> = ["192.0.2.60", "2001:db8::60"].map(|a| a.parse().unwrap()).to_vec();
+        let found = look(&NoArping, "eth0", &addresses, TABLE);
+        assert_eq!(found.said, ["another box uses this node's address 2001:db8::60 as well"]);
+        assert!(found.deaf.unwrap().contains("cannot start `arping"));
     }
 }

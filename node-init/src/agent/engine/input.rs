@@ -1,5 +1,6 @@
 //! What the agent takes, and the tasks that bring it.
 
+use super::duplicate::Found;
 use crate::agent::config::Config;
 use crate::agent::control::{Asked, Reply};
 use crate::agent::drbd::orders::{Order, is_just_created};
@@ -57,8 +58,8 @@ pub enum Input {
     Switchover(oneshot::Sender<Reply>),
     /// A line from keepalived.
     Keepalived(String),
-    /// What is to be said of addresses that another box uses as well.
-    Duplicates(Vec<String>),
+    /// Addresses were looked at that another box might use as well.
+    Duplicates(Found),
     /// Work of an update has ended.
     Update(Box<crate::update::driver::Done>),
 }

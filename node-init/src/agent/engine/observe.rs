@@ -63,8 +63,8 @@ impl Agent {
             }
             Err(error) => return self.problem("drbd", &error.to_string()),
         }
-        let new = self.device.as_ref().map_or(View::DOWN, |device| device.view);
         let old = self.node.view();
+        let new = self.device.as_ref().map_or(View::DOWN, |device| device.seen(old));
         if lost && old.connected() && new.connected() {
             let known = matches!(old.peer_disk, Disk::Inconsistent | Disk::Outdated);
             let peer_disk = if known { old.peer_disk } else { Disk::Unknown };

@@ -12,17 +12,15 @@ use std::rc::Rc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
-/// A driver where there is something to update.
-///
-/// # Errors
-/// When what it remembers is damaged: nobody knows then which version may boot.
+/// A driver where there is something to update. None where what it remembers is damaged: nobody knows then which
+/// version may boot.
 pub(super) fn start(
     config: &Config,
     boot: &Boot,
     ports: &Ports,
     inputs: &mpsc::Sender<Input>,
-) -> anyhow::Result<Option<Driver>> {
-    let Some(hands) = &ports.update else { return Ok(None) };
+) -> Option<Driver> {
+    let hands = ports.update.as_ref()?;
     let (done, mut receiver) = mpsc::unbounded_channel::<Done>();
     let inputs = inputs.clone();
     spawn_local(async move {
@@ -32,14 +30,14 @@ pub(super) fn start(
             }
         }
     });
-    Ok(match Driver::new(ports.place.clone(), config.side, &boot.version, Rc::clone(hands), done) {
+    match Driver::new(ports.place.clone(), config.side, &boot.version, Rc::clone(hands), done) {
         Ok(driver) => Some(driver),
         Err(error) => {
             // Who may be active does not depend on it: the node serves, and is not updated.
             crate::agent::log::warn(&format!("no updates on this node: {error}"));
             None
         }
-    })
+    }
 }
 
 impl Agent {
@@ -82,7 +80,7 @@ impl Agent {
                     let (reply, _) = oneshot::channel();
                     input::checkpoint(&self.ports, &self.config, &self.inputs, reply);
                 }
-                Want::Failed(why) => self.failed = Some(why),
+                Want::Alarm(text) => self.alarm(&text),
             }
         }
     }

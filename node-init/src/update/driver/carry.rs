@@ -22,7 +22,8 @@ pub enum Kind {
 impl Driver {
     /// Carries out what waits and takes what comes next, as far as that goes without waiting.
     pub(super) fn pump(&mut self) {
-        while !self.at_work && !self.rebooting && self.hold <= self.ticks && self.updater.is_some() {
+        let may = self.updater.is_some() && self.stopped.is_none();
+        while may && !self.at_work && !self.rebooting && self.hold <= self.ticks {
             if let Some(effect) = self.todo.pop_front() {
                 self.carry_out(effect);
                 continue;
@@ -41,7 +42,13 @@ impl Driver {
                         Some(why) => drop(reply.send(Err(why))),
                         None => {
                             self.kept.plan = Some(plan);
-                            drop(reply.send(Ok(())));
+                            // Whoever ordered it is told yes when it is on disk.
+                            let kept = self.keep();
+                            let why = self.stopped.clone().unwrap_or_default();
+                            drop(reply.send(kept.then_some(()).ok_or(why)));
+                            if !kept {
+                                return;
+                            }
                         }
                     }
                     self.todo.extend(effects);
@@ -152,14 +159,30 @@ impl Driver {
         match self.kept.store(&self.place) {
             Ok(()) => true,
             Err(error) => {
-                self.todo.clear();
-                self.rebooting = true;
-                self.wants.push(Want::Failed(format!(
-                    "a decision of the update could not be made durable: {error}"
-                )));
+                self.stop(&error.to_string());
                 false
             }
         }
+    }
+
+    /// Ends all work on updates until the agent is started anew, which then begins with what is on disk. Until then this
+    /// node says nothing of updates: for the other one it is away, and the plan waits or reaches its limit. The agent
+    /// lives on, since who may be active has a memory of its own; it must not be started again and again by this one.
+    fn stop(&mut self, why: &str) {
+        let why = format!(
+            "updates stop here: a decision could not be made durable: {why}; make /var writable, then `systemctl restart              edgepair-agent`"
+        );
+        self.todo.clear();
+        self.repeat = None;
+        self.trial = None;
+        self.wants.retain(|want| !matches!(want, Want::Switchover));
+        for next in self.next.drain(..) {
+            if let Next::Start(_, _, reply) = next {
+                let _ = reply.send(Err(why.clone()));
+            }
+        }
+        self.wants.push(Want::Alarm(why.clone()));
+        self.stopped = Some(why);
     }
 
     pub(super) fn carried(&mut self, kind: Kind, result: Result<(), Trouble>) {

@@ -50,8 +50,8 @@ pub enum Want {
     Say(Said),
     /// Make the other node active.
     Switchover,
-    /// A decision could not be made durable: the agent must end.
-    Failed(String),
+    /// Tell somebody who can act on it.
+    Alarm(String),
 }
 
 /// Work that has ended.
@@ -118,6 +118,8 @@ pub struct Driver {
     heard: Option<Facts>,
     peer_rolled_back: bool,
     problem: Option<String>,
+    /// Why nothing is done any more until the agent is started anew.
+    stopped: Option<String>,
 }
 
 impl std::fmt::Debug for Driver {
@@ -163,6 +165,7 @@ impl Driver {
             heard: None,
             peer_rolled_back: false,
             problem: None,
+            stopped: None,
         })
     }
 
@@ -183,6 +186,9 @@ impl Driver {
     pub fn tick(&mut self, seen: Seen) {
         self.ticks += 1;
         self.seen = seen;
+        if self.stopped.is_some() {
+            return;
+        }
         if self.updater.is_none() {
             if !self.looking && self.ticks % AGAIN == 1 {
                 self.looking = true;
@@ -327,7 +333,9 @@ impl Driver {
     /// The other node says how far it is.
     pub fn hear(&mut self, said: &Said) {
         // Until it is known what booted nothing is taken over; it is said again.
-        let old = self.updater.is_none() || said.facts.plan.serial <= self.kept.rolled_back;
+        let old = self.updater.is_none()
+            || self.stopped.is_some()
+            || said.facts.plan.serial <= self.kept.rolled_back;
         self.peer_rolled_back = said.rolled_back > self.kept.rolled_back;
         if old || number(&said.version) != said.facts.plan.version {
             return;
@@ -361,7 +369,7 @@ impl Driver {
 
     /// What is wrong, for `status`.
     pub fn problems(&self) -> Vec<String> {
-        let mut list: Vec<String> = self.problem.iter().cloned().collect();
+        let mut list: Vec<String> = self.stopped.iter().chain(&self.problem).cloned().collect();
         if self.peer_rolled_back {
             let text = "the other node was rolled back by hand; `node-init update rollback` here as well";
             list.push(text.to_owned());

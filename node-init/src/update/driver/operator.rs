@@ -11,6 +11,9 @@ use tokio::sync::oneshot;
 impl Driver {
     /// An operator starts an update.
     pub fn start(&mut self, start: Start, reply: oneshot::Sender<Result<(), String>>) {
+        if let Some(why) = &self.stopped {
+            return drop(reply.send(Err(why.clone())));
+        }
         let refusal = match self.updater {
             None => Some("the boot loader's entries have not been read yet"),
             Some(_) if start.solo && self.seen.peer => {
@@ -32,9 +35,10 @@ impl Driver {
         start: &Start,
         reply: oneshot::Sender<Result<(), String>>,
     ) {
-        let offer = match result {
-            Ok(offer) => offer,
-            Err(trouble) => return drop(reply.send(Err(trouble.text))),
+        let offer = match (result, &self.stopped) {
+            (Ok(offer), None) => offer,
+            (Ok(_), Some(why)) => return drop(reply.send(Err(why.clone()))),
+            (Err(trouble), _) => return drop(reply.send(Err(trouble.text))),
         };
         let serial = self.kept.last_serial().saturating_add(1);
         let plan = Plan {
@@ -56,6 +60,9 @@ impl Driver {
 
     /// An operator wants the other version back on this node.
     pub fn roll_back(&mut self, reply: oneshot::Sender<Result<(), String>>) {
+        if let Some(why) = &self.stopped {
+            return drop(reply.send(Err(why.clone())));
+        }
         let open = self.kept.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Open);
         let refusal = if open {
             Some("an update is under way; it goes back by itself when it fails")
@@ -77,6 +84,8 @@ impl Driver {
             self.todo.clear();
             self.begin();
             self.spawn(self.hands.roll_back(), move |result| Done::RolledBack(result, reply));
+        } else {
+            let _ = reply.send(Err(self.stopped.clone().unwrap_or_default()));
         }
     }
 

@@ -253,3 +253,55 @@ fn an_answer_about_an_earlier_plan_is_not_taken_for_this_ones() {
         world.kept("3");
     });
 }
+
+/// A folder where the memory's file should be: nothing can be renamed over it.
+fn spoil(world: &World, at: usize) -> std::path::PathBuf {
+    let memory = world.hosts[at].place.path(edgepair_layout::path::UPDATE_MEMORY);
+    let aside = memory.with_extension("aside");
+    let _ = std::fs::rename(&memory, &aside);
+    std::fs::create_dir_all(memory.join("full")).unwrap();
+    aside
+}
+
+#[test]
+fn a_memory_that_cannot_be_written_stops_the_update_and_nothing_else() {
+    for at in 0..2 {
+        // At the start, with the slots written, on trial.
+        for seconds in [0, 4, 8, 12, 16, 30] {
+            play(async || {
+                let mut world = World::new();
+                world.seconds(3).await;
+                if seconds > 0 {
+                    world.order(0, "2", false, 3600).await.unwrap();
+                    world.seconds(seconds).await;
+                }
+                let aside = spoil(&world, at);
+                if seconds == 0 {
+                    let why = world.order(at, "2", false, 3600).await.unwrap_err();
+                    assert!(why.contains("could not be made durable"), "{why}");
+                }
+                world.seconds(100).await;
+                println!("node {at}, after {seconds} s");
+                assert_eq!(world.alarms.len(), 1, "told once: {:?}", world.alarms);
+                let status = world.hosts[at].driver.as_ref().unwrap().status();
+                assert!(status.problems[0].contains("updates stop here"), "{}", status.words());
+                let log = world.log(at);
+                let why = world.order(at, "3", false, 3600).await.unwrap_err();
+                assert!(why.contains("stop"), "{why}");
+                world.seconds(100).await;
+                assert_eq!(world.log(at), log, "nothing is carried out any more");
+                // Repaired, and the agent started anew.
+                let memory = world.hosts[at].place.path(edgepair_layout::path::UPDATE_MEMORY);
+                std::fs::remove_dir_all(&memory).unwrap();
+                let _ = std::fs::rename(&aside, &memory);
+                world.start_agent(at);
+                world.seconds(300).await;
+                if seconds == 0 {
+                    world.order(at, "2", false, 3600).await.unwrap();
+                    world.seconds(150).await;
+                }
+                world.kept("2");
+            });
+        }
+    }
+}

@@ -28,13 +28,15 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         loop {
             let status = watched.lab.pair.status(active)?;
             ensure!(status.role == Role::Active, "the role moved: {status:?}");
-            if let Some(said) = status.problems.iter().find(|problem| problem.contains("full")) {
+            // While it still runs the node says "nearly full"; what counts is what it says when the datastore has ended.
+            let full = |problem: &&String| problem.contains("cannot run because its file system is full");
+            if let Some(said) = status.problems.iter().find(full) {
                 println!("  node {active}: {said}");
                 break;
             }
             ensure!(
                 !deadline.passed(),
-                "node {active} does not say that its file system is full: {status:?}"
+                "node {active} does not say that its datastore cannot run: {status:?}"
             );
             std::thread::sleep(Duration::from_millis(500));
         }

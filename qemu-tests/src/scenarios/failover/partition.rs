@@ -34,7 +34,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         let status = loop {
             match watched.lab.pair.status(loser) {
                 Ok(status) if status.record.as_deref() == Some(wanted.as_str()) => break status,
-                last => ensure!(!deadline.passed(), "node {loser} did not read {wanted}: {last:?}"),
+                last => ensure!(!deadline.passed(), "node {loser} does not know {wanted}: {last:?}"),
             }
             std::thread::sleep(Duration::from_millis(500));
         };

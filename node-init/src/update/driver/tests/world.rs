@@ -167,6 +167,7 @@ pub struct World {
     pub off: [bool; 2],
     pub switchovers: usize,
     pub said: usize,
+    pub alarms: Vec<String>,
     _folder: tempfile::TempDir,
 }
 
@@ -188,7 +189,16 @@ impl World {
             }
         };
         let hosts = [host("a"), host("b")];
-        Self { hosts, active: 0, witness: true, off: [false; 2], switchovers: 0, said: 0, _folder: folder }
+        Self {
+            hosts,
+            active: 0,
+            witness: true,
+            off: [false; 2],
+            switchovers: 0,
+            said: 0,
+            alarms: Vec::new(),
+            _folder: folder,
+        }
     }
 
     /// Starts an agent; after a power cut or reboot the loader chooses first.
@@ -270,7 +280,7 @@ impl World {
                     self.active = 1 - at;
                     self.switchovers += 1;
                 }
-                Want::Failed(why) => panic!("{why}"),
+                Want::Alarm(text) => self.alarms.push(text),
             }
         }
     }
