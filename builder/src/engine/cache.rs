@@ -174,28 +174,32 @@ impl Cache {
         Ok(())
     }
 
-    /// Compares with the newest result of the same step: which input changed.
+    /// Compares with the likest result of the same step, of several the newest: which input changed. The newest alone
+    /// may be that of another board.
     fn why_not(&self, name: &str, parts: &BTreeMap<String, String>) -> String {
-        let newest = fs::read_dir(self.path("steps").join(name)).ok().and_then(|entries| {
+        let changed = |record: &Record| -> Vec<String> {
+            parts
+                .iter()
+                .filter(|(key, value)| record.inputs.get(*key) != Some(value))
+                .map(|(key, _)| key)
+                .chain(record.inputs.keys().filter(|key| !parts.contains_key(*key)))
+                .cloned()
+                .collect()
+        };
+        let likest = fs::read_dir(self.path("steps").join(name)).ok().and_then(|entries| {
             entries
                 .flatten()
                 .filter_map(|entry| {
                     let text = fs::read_to_string(entry.path().join(RECORD)).ok()?;
                     let record: Record = serde_json::from_str(&text).ok()?;
-                    Some((entry.metadata().ok()?.modified().ok()?, record))
+                    Some((entry.metadata().ok()?.modified().ok()?, changed(&record)))
                 })
-                .max_by_key(|(time, _)| *time)
+                .min_by_key(|(time, changed)| (changed.len(), std::cmp::Reverse(*time)))
         });
-        let Some((_, record)) = newest else { return "never built before".to_owned() };
-        let changed: Vec<&str> = parts
-            .iter()
-            .filter(|(key, value)| record.inputs.get(*key) != Some(value))
-            .map(|(key, _)| key.as_str())
-            .chain(record.inputs.keys().filter(|key| !parts.contains_key(*key)).map(String::as_str))
-            .collect();
-        match changed.as_slice() {
-            [] => "its result was removed".to_owned(),
-            names => format!("changed: {}", names.join(", ")),
+        match likest {
+            None => "never built before".to_owned(),
+            Some((_, names)) if names.is_empty() => "its result was removed".to_owned(),
+            Some((_, names)) => format!("changed: {}", names.join(", ")),
         }
     }
 
@@ -283,6 +287,17 @@ mod tests {
 
         let (other, other_parts) = Cache::key(&step("two"), &digests);
         assert_ne!(key, other);
+        assert!(
+            matches!(cache.look_up("demo", &other, &other_parts), Verdict::Miss(why) if why == "changed: file config")
+        );
+
+        // The newest is another board's by now: it differs in more, and says nothing about this one.
+        let mut other_board = step("three");
+        other_board.inputs = vec![Input::Fact { name: "suite".into(), value: "forky".into() }];
+        let (key_of_other, parts_of_other) = Cache::key(&other_board, &digests);
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        atomic::write(&work.join("result"), b"other", 0o644).expect("write");
+        cache.store(&other_board, &key_of_other, parts_of_other, &work, 5).expect("store");
         assert!(
             matches!(cache.look_up("demo", &other, &other_parts), Verdict::Miss(why) if why == "changed: file config")
         );

@@ -225,8 +225,12 @@ impl ToolsPlan {
             }
         }
         let staged = folder.join(format!(".{key}.{}", std::process::id()));
+        // mmdebstrap's own tree has a name that says nothing: kept apart, or others would take it for a finished one.
+        let scratch = folder.join(format!(".{key}.{}.scratch", std::process::id()));
         fs::create_dir(&staged)?;
-        let made = self.unpack(&staged, exactly).and_then(|()| open(&staged));
+        fs::create_dir(&scratch)?;
+        let made = self.unpack(&staged, &scratch, exactly).and_then(|()| open(&staged));
+        remove_tree(&scratch)?;
         let tools = match made {
             Ok(tools) => tools,
             Err(error) => {
@@ -280,16 +284,14 @@ impl ToolsPlan {
         Ok(now != have)
     }
 
-    fn unpack(&self, staged: &Path, exactly: Option<&Packages>) -> anyhow::Result<()> {
+    fn unpack(&self, staged: &Path, scratch: &Path, exactly: Option<&Packages>) -> anyhow::Result<()> {
         // Owners are dropped: the tree belongs to whoever builds, and inside the sandbox that is root.
         let script =
             "set -o pipefail; dir=$1; shift; \"$@\" | tar -x --no-same-owner --exclude='./dev/*' -C \"$dir\"";
         let mut argv: Vec<String> = ["-c", script, "tools"].map(str::to_owned).to_vec();
         argv.push(staged.to_string_lossy().into_owned());
         argv.extend(self.argv(exactly));
-        let call = Invocation::new("bash")
-            .args(argv)
-            .env("TMPDIR", staged.parent().unwrap_or(staged).to_string_lossy());
+        let call = Invocation::new("bash").args(argv).env("TMPDIR", scratch.to_string_lossy());
         let call =
             if nix::unistd::geteuid().is_root() { call } else { Invocation { env: Vec::new(), ..call } };
         match HostRunner.run(&call) {
@@ -337,9 +339,31 @@ pub fn sources_of(sandbox: &Sandbox) -> anyhow::Result<Vec<String>> {
 /// Any tree of the cache, the newest: for programs that do not depend on the image.
 pub fn any_tree(cache: &Cache) -> Option<Sandbox> {
     let entries = fs::read_dir(cache.path("tools")).ok()?.flatten();
-    let dirs = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+    // A finished one lists its packages; what begins with a dot is being made.
+    let dirs = entries.filter(|entry| {
+        !entry.file_name().to_string_lossy().starts_with('.') && entry.path().join(LIST).is_file()
+    });
     let newest = dirs
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .max_by_key(|(time, _)| *time)?;
     Some(Sandbox { tools: newest.1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_that_is_being_made_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path()).unwrap();
+        let finished = cache.path("tools").join("0123456789abcdef-0123456789ab");
+        fs::create_dir_all(finished.join(LIST).parent().unwrap()).unwrap();
+        atomic::write(&finished.join(LIST), b"", 0o644).unwrap();
+        for unfinished in ["mmdebstrap.jUSr3kVeF9", ".0123456789abcdef.7"] {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            fs::create_dir_all(cache.path("tools").join(unfinished)).unwrap();
+        }
+        assert_eq!(any_tree(&cache).unwrap().tools, finished);
+    }
 }
