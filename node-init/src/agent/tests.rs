@@ -116,6 +116,48 @@ fn boot<T>(world: &World, secrets: [&str; 2], scene: impl AsyncFnOnce(&[Running;
     }
 }
 
+/// A box of a later version, whose greeting has fields that this one does not know.
+#[test]
+fn a_peer_of_another_protocol_is_named_and_never_met() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    world.boot();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let status = LocalSet::new().block_on(&runtime, async {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut config = config("a", SECRET);
+        config.peer.peers = Vec::new();
+        let (key, side) = (config.peer.key, config.side);
+        let boot = Boot {
+            disk: DiskId([1; 16]),
+            moved: None,
+            version: "1.0".to_owned(),
+            slot: Some("A".to_owned()),
+        };
+        let started = start(config, boot, world.ports(0), Some(listener)).unwrap();
+        let (asked, receiver) = mpsc::channel(4);
+        spawn_local(live(started, receiver));
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut later = peer::noise::Speaker::open(stream, &key, !side).await.unwrap();
+        let greeting = br#"{"greeting":{"protocol":99,"hull":"steel"}}"#;
+        later.say(greeting, Duration::from_secs(5)).await.unwrap();
+        let node = Running { asked };
+        let wait = async {
+            loop {
+                let status = node.status().await;
+                if status.problems.iter().any(|problem| problem.contains("speaks version 99")) {
+                    return status;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LIMIT, wait).await.expect("the other version is named")
+    });
+    assert_eq!(status.role, Role::Waiting);
+    assert_eq!((world.count("connect"), world.count("mkfs")), (0, 0));
+}
+
 async fn formed(nodes: &[Running; 2]) -> [Status; 2] {
     loop {
         let status = [nodes[0].status().await, nodes[1].status().await];

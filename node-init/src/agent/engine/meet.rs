@@ -35,6 +35,7 @@ impl Agent {
             Heard::Deaf(text) => {
                 self.problem("deaf", &format!("the other node cannot reach this one: {text}"))
             }
+            Heard::Foreign(protocol) => self.foreign(protocol),
             Heard::Said(said, run) => {
                 self.peer.heard = Some(Instant::now());
                 match said {
@@ -88,14 +89,17 @@ impl Agent {
         }
     }
 
+    fn foreign(&mut self, protocol: u32) {
+        let text = format!(
+            "the other node's agent speaks version {protocol} of their protocol, this one version {PROTOCOL}; bring both to one version"
+        );
+        self.peer.greeting = None;
+        self.problem("protocol", &text);
+    }
+
     pub(super) fn greeted(&mut self, greeting: Greeting) {
         if greeting.protocol != PROTOCOL {
-            let text = format!(
-                "the other node's agent speaks version {} of their protocol, this one version {PROTOCOL}; bring both to one version",
-                greeting.protocol
-            );
-            self.peer.greeting = None;
-            return self.problem("protocol", &text);
+            return self.foreign(greeting.protocol);
         }
         self.clear("protocol");
         if let Some(before) = self.peer.greeting.as_ref().filter(|before| before.run != greeting.run) {

@@ -40,6 +40,8 @@ const BACKLOG: usize = 64;
 pub enum Heard {
     /// The other node said something, in this run of its agent; no run before it has introduced itself.
     Said(Said, Option<u64>),
+    /// The other node speaks this other version of the protocol.
+    Foreign(u32),
     /// A conversation of ours stands: whatever was said before may be lost.
     Reached,
     /// Somebody without the pair's secret, or the wrong node, tried to talk.
@@ -244,8 +246,15 @@ async fn hear(settings: &Settings, stream: TcpStream, from: SocketAddr, heard: &
     };
     let mut run = None;
     while let Ok(bytes) = listener.hear(SILENCE).await {
-        // A message of a newer version is not for us.
-        let Ok(said) = Said::decode(&bytes) else { continue };
+        let Ok(said) = Said::decode(&bytes) else {
+            // A message of a newer version is not for us, but that it is newer is.
+            if let Some(protocol) = wire::protocol_of(&bytes) {
+                if heard.send(Heard::Foreign(protocol)).await.is_err() {
+                    return;
+                }
+            }
+            continue;
+        };
         if let Said::Greeting(greeting) = &said {
             run = Some(greeting.run);
         }

@@ -62,6 +62,21 @@ impl Said {
     }
 }
 
+/// The version of a greeting that is not understood. This one field keeps its place in every version, so that two
+/// versions can tell people what is wrong instead of being silent to each other.
+#[must_use]
+pub fn protocol_of(bytes: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Frame {
+        greeting: Lasting,
+    }
+    #[derive(Deserialize)]
+    struct Lasting {
+        protocol: u32,
+    }
+    serde_json::from_slice::<Frame>(bytes).ok().map(|frame| frame.greeting.protocol)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +99,7 @@ mod tests {
             assert_eq!(Said::decode(&said.encode()).unwrap(), said);
         }
         assert!(Said::decode(b"{\"sing\":1}").is_err());
+        assert_eq!(protocol_of(&Said::Alive.encode()), None);
     }
 
     proptest! {
