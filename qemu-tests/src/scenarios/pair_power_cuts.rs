@@ -31,6 +31,11 @@ pub const SOAK: Soak = Soak {
     run: soak,
 };
 
+/// Between two cuts of one case.
+const AND: &str = " and ";
+/// From here on what a node does depends on the other one.
+const TOGETHER: &str = "forming ";
+
 /// Random instants in the soak run.
 const RANDOM: u32 = 20;
 
@@ -114,19 +119,51 @@ fn points(context: &Context<'_>) -> anyhow::Result<Vec<Cut>> {
 }
 
 fn cases(context: &Context<'_>) -> anyhow::Result<Vec<String>> {
-    let mut cuts = points(context)?;
+    let all = points(context)?;
+    println!("{} points, from what the nodes said when they formed the shared pair:", all.len());
+    for cut in &all {
+        println!("  {cut}");
+    }
     let mut random = [0_u8; 64];
     getrandom::fill(&mut random).map_err(|why| anyhow::anyhow!("no random numbers: {why}"))?;
-    cuts.extend((0..RANDOM as usize).map(|index| Cut::Instant {
+    let instants = (0..RANDOM as usize).map(|index| Cut::Instant {
         side: Side::BOTH[index % 2],
         thousandth: u32::from(u16::from_le_bytes([random[index * 2], random[index * 2 + 1]])) % 1000,
-    }));
-    Ok(cuts.iter().map(Cut::to_string).collect())
+    });
+    let mut cases = pairs(&all);
+    cases.extend(instants.map(|cut| cut.to_string()));
+    Ok(cases)
+}
+
+/// The cases of a long run: what each node does for itself is cut on both nodes in one case, since neither knows of the
+/// other yet; what they do together, alone.
+fn pairs(all: &[Cut]) -> Vec<String> {
+    let mut own: [Vec<&Cut>; 2] = Default::default();
+    let mut together = Vec::new();
+    for side in Side::BOTH {
+        let mut of = all.iter().filter(|cut| cut.side() == side).peekable();
+        let alone = |cut: &&Cut| !matches!(cut, Cut::Step { line, .. } if line.starts_with(TOGETHER));
+        while let Some(cut) = of.next_if(alone) {
+            own[side as usize].push(cut);
+        }
+        together.extend(of.map(Cut::to_string));
+    }
+    let [a, b] = own;
+    let mut cases: Vec<String> = (0..a.len().max(b.len()))
+        .map(|at| {
+            let both: Vec<String> =
+                [a.get(at), b.get(at)].into_iter().flatten().map(|cut| cut.to_string()).collect();
+            both.join(AND)
+        })
+        .collect();
+    cases.extend(together);
+    cases
 }
 
 fn soak(context: &Context<'_>, case: &str) -> anyhow::Result<String> {
-    let cut = Cut::parse(case).with_context(|| format!("`{case}` is no point"))?;
-    form_with(context, &context.dir.join("pair"), &[cut])
+    let cuts: Option<Vec<Cut>> = case.split(AND).map(Cut::parse).collect();
+    let cuts = cuts.with_context(|| format!("`{case}` is no point"))?;
+    form_with(context, &context.dir.join("pair"), &cuts)
 }
 
 fn run(context: &Context<'_>) -> anyhow::Result<()> {
@@ -175,10 +212,20 @@ fn form_with(context: &Context<'_>, dir: &Path, cuts: &[Cut]) -> anyhow::Result<
         let mut said = Vec::new();
         let deadline = context.seconds(200);
         let mut waiting: Vec<&Cut> = cuts.iter().collect();
+        let (mut turns, mut sizes) = (0_u32, [0; 2]);
         while !waiting.is_empty() {
+            turns += 1;
+            if turns % 100 == 0 {
+                for side in Side::BOTH {
+                    lab.pair.node(side)?.unstick()?;
+                }
+            }
+            let grown = Side::BOTH.map(|side| journal_size(lab, side));
+            let news = Side::BOTH.map(|side| grown[side as usize] != sizes[side as usize]);
+            sizes = grown;
             let mut left = Vec::new();
             for cut in waiting {
-                if is_due(lab, cut, begun.elapsed(), forming) {
+                if is_due(lab, cut, news[cut.side() as usize], begun.elapsed(), forming) {
                     lab.pair.kill(cut.side());
                     said.push(format!("{cut} (cut at {:.1} s)", begun.elapsed().as_secs_f32()));
                     lab.pair.start(cut.side())?;
@@ -203,9 +250,14 @@ fn form_with(context: &Context<'_>, dir: &Path, cuts: &[Cut]) -> anyhow::Result<
     })
 }
 
-fn is_due(lab: &Lab, cut: &Cut, since: Duration, forming: Duration) -> bool {
+fn journal_size(lab: &Lab, side: Side) -> u64 {
+    std::fs::metadata(lab.folder(side).join("journal.log")).map_or(0, |meta| meta.len())
+}
+
+/// `news`: the journal has grown. To read it again and again would take from the processors that the nodes run on.
+fn is_due(lab: &Lab, cut: &Cut, news: bool, since: Duration, forming: Duration) -> bool {
     match cut {
-        Cut::Step { side, line } => steps(&lab.pair.journal(*side)).contains(line),
+        Cut::Step { side, line } => news && steps(&lab.pair.journal(*side)).contains(line),
         Cut::Instant { thousandth, .. } => since >= forming * *thousandth / 1000,
     }
 }
@@ -270,5 +322,27 @@ mod tests {
             assert_eq!(Cut::parse(&cut.to_string()), Some(cut));
         }
         assert_eq!(Cut::parse("c: step x done"), None);
+    }
+
+    #[test]
+    fn every_point_is_in_one_case_and_two_only_before_they_meet() {
+        let cut = |side, line: &str| Cut::Step { side, line: line.to_owned() };
+        let lines = ["step seed begins", "step seed done", "forming Begun", "step skip-sync begins"];
+        let mut all: Vec<Cut> = lines.iter().map(|line| cut(Side::A, line)).collect();
+        all.extend(lines[..3].iter().map(|line| cut(Side::B, line)));
+        let cases = pairs(&all);
+        assert_eq!(
+            cases,
+            [
+                "a: step seed begins and b: step seed begins",
+                "a: step seed done and b: step seed done",
+                "a: forming Begun",
+                "a: step skip-sync begins",
+                "b: forming Begun",
+            ]
+        );
+        let parsed: Vec<Cut> =
+            cases.iter().flat_map(|case| case.split(AND).map(|cut| Cut::parse(cut).unwrap())).collect();
+        assert!(parsed.len() == all.len() && all.iter().all(|cut| parsed.contains(cut)));
     }
 }

@@ -34,12 +34,19 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         let more = watched.writer.count() - before;
         ensure!(more == 0, "{more} writes were acknowledged by a frozen pair");
         println!("  node {first} without peer and witness: {}, {}", status.role, status.why);
-        let back = now();
+        let (back, inside) = (now(), watched.inner.seen().len());
         watched.lab.pair.witness.as_mut().context("no witness")?.start()?;
         watched.wait_written(context, "witness back", back)?;
         // Which one it is, the writers inside say: the other one is starting anew, and who asks it waits in vain. That only
         // one of them acknowledged is the row's last check.
-        let winner = watched.inner.seen().last().context("no node acknowledges")?.side;
+        let deadline = context.seconds(20);
+        let winner = loop {
+            if let Some(last) = watched.inner.seen().get(inside) {
+                break last.side;
+            }
+            ensure!(!deadline.passed(), "neither node's own writer gets anything acknowledged");
+            std::thread::sleep(Duration::from_millis(50));
+        };
         watched.wait_active(winner, context.seconds(20))?;
         println!("  node {winner} goes on");
         watched.lab.pair.heal()?;
