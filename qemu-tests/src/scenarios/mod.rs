@@ -78,13 +78,9 @@ const BASE: &[Scenario] = &[
     pair_forms::SCENARIO,
     pair_reboots::SCENARIO,
     pair_promote::SCENARIO,
+    pair_power_cuts::SCENARIO,
 ];
 
 /// They need an image of another kind than the default one, or take too long for every test run.
-const NAMED: &[Scenario] = &[
-    secure_boot::SCENARIO,
-    witness::SCENARIO,
-    pair_ports::SCENARIO,
-    pair_refusals::SCENARIO,
-    pair_power_cuts::SCENARIO,
-];
+const NAMED: &[Scenario] =
+    &[secure_boot::SCENARIO, witness::SCENARIO, pair_ports::SCENARIO, pair_refusals::SCENARIO];

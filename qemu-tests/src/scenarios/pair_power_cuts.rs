@@ -9,12 +9,12 @@ use super::soak::Soak;
 use super::{Context, Scenario};
 use crate::harness::Deadline;
 use crate::harness::site::Side;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use edgepair_layout::path::NODE_INIT;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub const SCENARIO: Scenario = Scenario {
     name: "pair-power-cuts",
@@ -33,8 +33,8 @@ pub const SOAK: Soak = Soak {
 
 /// Between two cuts of one case.
 const AND: &str = " and ";
-/// From here on what a node does depends on the other one.
-const TOGETHER: &str = "forming ";
+/// Most cuts of one node in one case.
+const CHAIN: usize = 7;
 
 /// Random instants in the soak run.
 const RANDOM: u32 = 20;
@@ -130,40 +130,30 @@ fn cases(context: &Context<'_>) -> anyhow::Result<Vec<String>> {
         side: Side::BOTH[index % 2],
         thousandth: u32::from(u16::from_le_bytes([random[index * 2], random[index * 2 + 1]])) % 1000,
     });
-    let mut cases = pairs(&all);
-    cases.extend(instants.map(|cut| cut.to_string()));
+    let mut cases = chains(&all);
+    cases.extend(chains(&instants.collect::<Vec<_>>()));
     Ok(cases)
 }
 
-/// The cases of a long run: what each node does for itself is cut on both nodes in one case, since neither knows of the
-/// other yet; what they do together, alone.
-fn pairs(all: &[Cut]) -> Vec<String> {
-    let mut own: [Vec<&Cut>; 2] = Default::default();
-    let mut together = Vec::new();
-    for side in Side::BOTH {
-        let mut of = all.iter().filter(|cut| cut.side() == side).peekable();
-        let alone = |cut: &&Cut| !matches!(cut, Cut::Step { line, .. } if line.starts_with(TOGETHER));
-        while let Some(cut) = of.next_if(alone) {
-            own[side as usize].push(cut);
-        }
-        together.extend(of.map(Cut::to_string));
-    }
-    let [a, b] = own;
-    let mut cases: Vec<String> = (0..a.len().max(b.len()))
+/// The cases of a long run: in each, the plugs of both nodes are pulled up to [`CHAIN`] times, and what a boot finishes is
+/// what the one before was cut in. A node's points are dealt out in turn, so that two of one case are far apart: between
+/// a line that is seen and the pull of the plug the node goes on.
+fn chains(all: &[Cut]) -> Vec<String> {
+    let of = Side::BOTH.map(|side| all.iter().filter(|cut| cut.side() == side).collect::<Vec<_>>());
+    let count = of.iter().map(|cuts| cuts.len().div_ceil(CHAIN)).max().unwrap_or(0);
+    (0..count)
         .map(|at| {
-            let both: Vec<String> =
-                [a.get(at), b.get(at)].into_iter().flatten().map(|cut| cut.to_string()).collect();
-            both.join(AND)
+            let cuts = of.iter().flat_map(|cuts| cuts.iter().skip(at).step_by(count));
+            cuts.map(|cut| cut.to_string()).collect::<Vec<_>>().join(AND)
         })
-        .collect();
-    cases.extend(together);
-    cases
+        .filter(|case| !case.is_empty())
+        .collect()
 }
 
 fn soak(context: &Context<'_>, case: &str) -> anyhow::Result<String> {
     let cuts: Option<Vec<Cut>> = case.split(AND).map(Cut::parse).collect();
-    let cuts = cuts.with_context(|| format!("`{case}` is no point"))?;
-    form_with(context, &context.dir.join("pair"), &cuts)
+    let cuts = cuts.with_context(|| format!("`{case}` is no list of points"))?;
+    form_cutting_all(context, &context.dir.join("pair"), cuts)
 }
 
 fn run(context: &Context<'_>) -> anyhow::Result<()> {
@@ -172,34 +162,79 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
     for cut in &all {
         println!("    {cut}");
     }
-    // The steps that write over something are the ones worth a cut in each test run; one on each node, other nodes'
-    // and other steps' are the soak run's.
+    // The steps that write over something are the ones worth a cut in each test run; the soak run has all.
     let wanted = [
-        "step metadata begins",
-        "step backing-file begins",
-        "step file-system begins",
-        "step cluster begins",
+        (Side::A, ["step backing-file begins", "step cluster begins"]),
+        (Side::B, ["step metadata begins", "forming Begun"]),
     ];
-    let of = |side: Side, skip: usize| {
-        let mut found = wanted.iter().filter_map(|line| {
-            all.iter()
-                .find(|cut| matches!(cut, Cut::Step { side: at, line: said } if *at == side && said == line))
-        });
-        found.nth(skip).or(found.next()).cloned()
+    let is_wanted = |cut: &&Cut| match cut {
+        Cut::Step { side, line } => wanted.iter().any(|(of, lines)| of == side && lines.contains(&&**line)),
+        Cut::Instant { .. } => false,
     };
-    for (number, pair) in
-        [[of(Side::A, 2), of(Side::B, 0)], [of(Side::A, 3), of(Side::B, 1)]].iter().enumerate()
-    {
-        let cuts: Vec<Cut> = pair.iter().flatten().cloned().collect();
-        ensure!(cuts.len() == 2, "the points that write over something are not among those seen");
-        let said = form_with(context, &context.dir.join(format!("pair-{number}")), &cuts)?;
-        println!("  {said}");
-    }
+    let cuts: Vec<Cut> = all.iter().filter(is_wanted).cloned().collect();
+    ensure!(cuts.len() == 4, "the points {wanted:?} are not all among those seen");
+    let said = form_cutting_all(context, &context.dir.join("pair"), cuts)?;
+    println!("  {said}");
     Ok(())
 }
 
-/// Forms a pair and pulls plugs on the way.
-fn form_with(context: &Context<'_>, dir: &Path, cuts: &[Cut]) -> anyhow::Result<String> {
+/// Forms pairs until the plug was pulled at every point: a node can be past one before the plug of the point before is
+/// out. Then it is the first of its node in the next pair.
+fn form_cutting_all(context: &Context<'_>, dir: &Path, cuts: Vec<Cut>) -> anyhow::Result<String> {
+    let (mut said, mut left) = (Vec::new(), cuts);
+    while !left.is_empty() {
+        let (text, missed) = form_with(context, dir, &left)?;
+        ensure!(missed.len() < left.len(), "no plug was pulled");
+        said.push(text);
+        left = missed;
+        if !left.is_empty() {
+            std::fs::remove_dir_all(dir)?;
+        }
+    }
+    Ok(said.join("; then "))
+}
+
+/// Where one node is in its cuts.
+struct Plug<'a> {
+    side: Side,
+    /// Still to come, in order.
+    cuts: VecDeque<&'a Cut>,
+    /// The points that the journal had when the plug was pulled last.
+    past: Vec<String>,
+    on_since: Instant,
+    /// So long its next point is waited for.
+    patience: Deadline,
+    /// Bytes of the journal when it was read last.
+    read: u64,
+}
+
+impl Plug<'_> {
+    fn is_due(&mut self, lab: &Lab, forming: Duration) -> bool {
+        match self.cuts.front() {
+            None => false,
+            Some(Cut::Instant { thousandth, .. }) => self.on_since.elapsed() >= forming * *thousandth / 1000,
+            Some(Cut::Step { side, line }) => {
+                // To read it again and again would take from the processors that the nodes run on.
+                let size = journal_size(lab, *side);
+                let news = size != std::mem::replace(&mut self.read, size);
+                news && steps(&lab.pair.journal(*side)).contains(line)
+            }
+        }
+    }
+
+    /// Drops the next points that the node was past before the plug was out.
+    fn miss(&mut self, missed: &mut Vec<Cut>) {
+        while let Some(Cut::Step { line, .. }) = self.cuts.front() {
+            if !self.past.contains(line) {
+                return;
+            }
+            missed.extend(self.cuts.pop_front().cloned());
+        }
+    }
+}
+
+/// Forms a pair and pulls plugs on the way; returns the points that were missed.
+fn form_with(context: &Context<'_>, dir: &Path, cuts: &[Cut]) -> anyhow::Result<(String, Vec<Cut>)> {
     // Known before anything runs: the shared pair may have to be formed for it.
     let instants = cuts.iter().any(|cut| matches!(cut, Cut::Instant { .. }));
     let forming = if instants { context.forming_took()? } else { Duration::ZERO };
@@ -209,57 +244,53 @@ fn form_with(context: &Context<'_>, dir: &Path, cuts: &[Cut]) -> anyhow::Result<
         for side in Side::BOTH {
             lab.pair.start(side)?;
         }
-        let mut said = Vec::new();
-        let deadline = context.seconds(200);
-        let mut waiting: Vec<&Cut> = cuts.iter().collect();
-        let (mut turns, mut sizes) = (0_u32, [0; 2]);
-        while !waiting.is_empty() {
+        let (mut said, mut missed) = (Vec::new(), Vec::new());
+        let mut plugs = Side::BOTH.map(|side| Plug {
+            side,
+            cuts: cuts.iter().filter(|cut| cut.side() == side).collect(),
+            past: Vec::new(),
+            on_since: begun,
+            patience: context.seconds(50),
+            read: 0,
+        });
+        let mut turns = 0_u32;
+        while plugs.iter().any(|plug| !plug.cuts.is_empty()) {
             turns += 1;
-            if turns % 100 == 0 {
-                for side in Side::BOTH {
-                    lab.pair.node(side)?.unstick()?;
+            for plug in &mut plugs {
+                if turns.is_multiple_of(100) {
+                    lab.pair.node(plug.side)?.unstick()?;
                 }
-            }
-            let grown = Side::BOTH.map(|side| journal_size(lab, side));
-            let news = Side::BOTH.map(|side| grown[side as usize] != sizes[side as usize]);
-            sizes = grown;
-            let mut left = Vec::new();
-            for cut in waiting {
-                if is_due(lab, cut, news[cut.side() as usize], begun.elapsed(), forming) {
-                    lab.pair.kill(cut.side());
+                if !plug.is_due(lab, forming) {
+                    // The plug may have been pulled between a step and the line that says it is done. Whether the node
+                    // went on is seen below.
+                    if plug.patience.passed() {
+                        missed.extend(plug.cuts.drain(..).cloned());
+                    }
+                    continue;
+                }
+                lab.pair.kill(plug.side);
+                if let Some(cut) = plug.cuts.pop_front() {
                     said.push(format!("{cut} (cut at {:.1} s)", begun.elapsed().as_secs_f32()));
-                    lab.pair.start(cut.side())?;
-                } else {
-                    left.push(cut);
                 }
+                plug.past = steps(&lab.pair.journal(plug.side));
+                plug.miss(&mut missed);
+                lab.pair.start(plug.side)?;
+                plug.on_since = now();
+                plug.patience = context.seconds(50);
             }
-            if deadline.passed() {
-                bail!(
-                    "the point never came: {}",
-                    left.iter().map(|cut| cut.to_string()).collect::<Vec<_>>().join(", ")
-                );
-            }
-            waiting = left;
             std::thread::sleep(Duration::from_millis(10));
         }
-        lab.pair.wait_formed(context.seconds(200), &mut |_| {}).with_context(|| said.join(" and "))?;
+        lab.pair.wait_formed(context.seconds(200), &mut |_| {}).with_context(|| said.join(AND))?;
         lab.reach.wait(context.seconds(20))?;
         made_once(lab)?;
         nothing_left(context, lab)?;
-        Ok(format!("{}: formed after {:.0} s", said.join(" and "), begun.elapsed().as_secs_f32()))
+        let text = format!("{}: formed after {:.0} s", said.join(AND), begun.elapsed().as_secs_f32());
+        Ok((text, missed))
     })
 }
 
 fn journal_size(lab: &Lab, side: Side) -> u64 {
     std::fs::metadata(lab.folder(side).join("journal.log")).map_or(0, |meta| meta.len())
-}
-
-/// `news`: the journal has grown. To read it again and again would take from the processors that the nodes run on.
-fn is_due(lab: &Lab, cut: &Cut, news: bool, since: Duration, forming: Duration) -> bool {
-    match cut {
-        Cut::Step { side, line } => news && steps(&lab.pair.journal(*side)).contains(line),
-        Cut::Instant { thousandth, .. } => since >= forming * *thousandth / 1000,
-    }
 }
 
 /// What destroys was done once on each node, and what makes the pair's data once in all.
@@ -325,24 +356,38 @@ mod tests {
     }
 
     #[test]
-    fn every_point_is_in_one_case_and_two_only_before_they_meet() {
-        let cut = |side, line: &str| Cut::Step { side, line: line.to_owned() };
-        let lines = ["step seed begins", "step seed done", "forming Begun", "step skip-sync begins"];
-        let mut all: Vec<Cut> = lines.iter().map(|line| cut(Side::A, line)).collect();
-        all.extend(lines[..3].iter().map(|line| cut(Side::B, line)));
-        let cases = pairs(&all);
-        assert_eq!(
-            cases,
-            [
-                "a: step seed begins and b: step seed begins",
-                "a: step seed done and b: step seed done",
-                "a: forming Begun",
-                "a: step skip-sync begins",
-                "b: forming Begun",
-            ]
-        );
-        let parsed: Vec<Cut> =
-            cases.iter().flat_map(|case| case.split(AND).map(|cut| Cut::parse(cut).unwrap())).collect();
-        assert!(parsed.len() == all.len() && all.iter().all(|cut| parsed.contains(cut)));
+    fn every_point_is_in_one_case_and_those_of_a_case_are_in_order_and_apart() {
+        let cut = |side, at: usize| Cut::Step { side, line: format!("step {at} begins") };
+        let mut all: Vec<Cut> = (0..10).map(|at| cut(Side::A, at)).collect();
+        all.extend((0..3).map(|at| cut(Side::B, at)));
+        let cases = chains(&all);
+        assert_eq!(cases.len(), 10_usize.div_ceil(CHAIN));
+        let mut seen = Vec::new();
+        for case in &cases {
+            let cuts: Vec<Cut> = case.split(AND).map(|cut| Cut::parse(cut).unwrap()).collect();
+            let of_a: Vec<usize> =
+                cuts.iter().filter_map(|cut| all[..10].iter().position(|c| c == cut)).collect();
+            assert!(of_a.len() <= CHAIN && of_a.is_sorted_by(|one, two| two - one == cases.len()), "{case}");
+            seen.extend(cuts);
+        }
+        assert!(seen.len() == all.len() && all.iter().all(|cut| seen.contains(cut)));
+        assert!(chains(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_point_that_the_node_was_past_is_missed_and_not_cut() {
+        let cuts: Vec<Cut> =
+            ["x", "y", "z"].map(|line| Cut::Step { side: Side::A, line: line.into() }).to_vec();
+        let mut plug = Plug {
+            side: Side::A,
+            cuts: cuts.iter().skip(1).collect(),
+            past: vec!["x".into(), "y".into()],
+            on_since: now(),
+            patience: Deadline::seconds(1),
+            read: 0,
+        };
+        let mut missed = Vec::new();
+        plug.miss(&mut missed);
+        assert_eq!((missed.as_slice(), plug.cuts.len()), (&cuts[1..2], 1));
     }
 }
