@@ -4,13 +4,13 @@ use super::hands::{Offer, Trouble};
 use super::kept::{LIMIT, Plan, number};
 use super::said::Start;
 use super::{Done, Driver, Next};
+use crate::update::bundle::Body;
 use pair_core::update::{Outcome, PlanId, UpdateEffect};
-use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 impl Driver {
-    /// An operator starts an update.
-    pub fn start(&mut self, start: Start, reply: oneshot::Sender<Result<(), String>>) {
+    /// An operator starts an update with the bundle in `body`.
+    pub fn start(&mut self, start: Start, body: Option<Body>, reply: oneshot::Sender<Result<(), String>>) {
         let refusal = match self.updater {
             None => Some("the boot loader's entries have not been read yet"),
             Some(_) if start.solo && self.seen.peer => {
@@ -22,7 +22,7 @@ impl Driver {
             let _ = reply.send(Err(why.to_owned()));
             return;
         }
-        let work = self.hands.open(PathBuf::from(&start.file));
+        let work = self.hands.open(&start, body);
         self.spawn(work, move |result| Done::Opened(result, start, reply));
     }
 
