@@ -252,3 +252,70 @@ pub fn ask_with_at(
     });
     Ok((reply(&mut reader, limit)?, Some(sending)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::update::driver::said::Start;
+    use std::io::Read;
+    use tokio::task::LocalSet;
+
+    /// Answers one request at a socket; `take` gets the bundle.
+    fn serve_once(path: &Path, reply: Reply, take: impl FnOnce(Option<Body>) + Send + 'static) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let (sender, mut receiver) = mpsc::channel(1);
+            listen(path, sender).unwrap();
+            let asked: Asked = receiver.recv().await.unwrap();
+            asked.reply.send(reply).unwrap();
+            tokio::task::spawn_blocking(move || take(asked.body)).await.unwrap();
+        });
+    }
+
+    fn start() -> Request {
+        Request::UpdateStart(Start { file: "-".into(), solo: false, limit: None })
+    }
+
+    #[test]
+    fn a_bundle_comes_after_its_request_and_goes_on_after_the_reply() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let bundle: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let (there, wanted) = (path.clone(), bundle.clone());
+        let agent = std::thread::spawn(move || {
+            serve_once(&there, Reply::Accepted, move |body| {
+                let mut found = Vec::new();
+                body.unwrap().read_to_end(&mut found).unwrap();
+                assert!(found == wanted, "{} bytes of {}", found.len(), wanted.len());
+            });
+        });
+        while !path.exists() {
+            std::thread::yield_now();
+        }
+        let all = bundle.len() as u64;
+        let limit = Duration::from_secs(20);
+        let (reply, sending) = ask_with_at(&path, &start(), std::io::Cursor::new(bundle), limit).unwrap();
+        assert_eq!(reply, Reply::Accepted);
+        assert_eq!(sending.unwrap().join().unwrap().unwrap(), all);
+        agent.join().unwrap();
+    }
+
+    #[test]
+    fn who_is_refused_is_told_why_and_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let there = path.clone();
+        let agent = std::thread::spawn(move || serve_once(&there, Reply::Refused("no".into()), drop));
+        while !path.exists() {
+            std::thread::yield_now();
+        }
+        let limit = Duration::from_secs(20);
+        let (reply, sending) = ask_with_at(&path, &start(), std::io::repeat(7), limit).unwrap();
+        assert_eq!(reply, Reply::Refused("no".into()));
+        agent.join().unwrap();
+        assert!(
+            sending.unwrap().join().unwrap().is_err(),
+            "an endless bundle ends with the agent's interest"
+        );
+    }
+}
