@@ -83,7 +83,7 @@ pub struct Build {
     /// Fetch the package index even if it was fetched within the last hour.
     #[arg(long, conflicts_with = "locked")]
     pub refresh: bool,
-    /// Sign the manifest with this private key (`edgepair key new`).
+    /// Sign the manifest with this private key (`edgepair key new`), and make a signed update bundle as well.
     #[arg(long, value_name = "KEY")]
     pub sign: Option<PathBuf>,
     /// File with the key's passphrase in its first line; asked for on the terminal otherwise.

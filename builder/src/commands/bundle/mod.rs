@@ -2,7 +2,7 @@
 //!
 //! Format and checks are the node's own (`edgepair-bundle`); here are only files and printing.
 
-mod create;
+pub mod create;
 mod inspect;
 mod sign;
 mod verify;
