@@ -208,12 +208,11 @@ fn kept(watched: &mut Watched<'_>, version: &str) -> anyhow::Result<()> {
 /// The node that did not get the bundle took it from the one that did.
 fn fed_by_the_first(watched: &mut Watched<'_>, lead: Side) -> anyhow::Result<()> {
     for side in [lead, lead.other()] {
-        let guest = &mut watched.lab.pair.node(side)?.guest;
-        let text = guest.run(
-            "journalctl --output=cat --no-pager --grep='is in the other slot and was read back' | tail -n 1",
-        )?;
-        ensure!(!text.is_empty(), "node {side} does not say what its slot was written from");
-        println!("  node {side}: {text}");
+        let journal = watched.lab.pair.journal(side);
+        let line = journal.lines().rfind(|line| line.contains("is in the other slot and was read back"));
+        let line =
+            line.with_context(|| format!("node {side} does not say what its slot was written from"))?;
+        println!("  node {side}: {}", line.split_once("]: ").map_or(line, |(_, text)| text));
     }
     Ok(())
 }
