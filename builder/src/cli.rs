@@ -48,6 +48,9 @@ pub enum Command {
         after_help = "Example:\n  edgepair bundle create out --sign release.key\n  edgepair bundle verify out/edgepair_0.1.0_amd64.bundle --key release.pub"
     )]
     Bundle(crate::commands::bundle::BundleArgs),
+    /// Bring an update bundle to a pair.
+    #[command(after_help = "Example:\n  edgepair update push out/edgepair_0.2.0_amd64.bundle 192.0.2.60")]
+    Update(crate::commands::update::UpdateArgs),
     /// Say what this machine lacks, and install it.
     #[command(
         after_help = "Examples:\n  edgepair doctor --fix\n  edgepair doctor --architecture arm64\n\nExit status: 0 nothing is missing, 1 something is."
