@@ -51,6 +51,12 @@ pub enum Request {
     UpdateRollback,
 }
 
+impl Request {
+    fn has_body(&self) -> bool {
+        matches!(self, Self::UpdateStart(start) if start.is_handed_in())
+    }
+}
+
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -123,9 +129,9 @@ async fn serve(stream: UnixStream, asked: &mpsc::Sender<Asked>) -> std::io::Resu
         Ok(Ok(1..)) => {}
         _ => return Ok(()),
     }
-    let reply = match serde_json::from_str(&line) {
+    let reply = match serde_json::from_str::<Request>(&line) {
         Err(_) => Reply::Refused(format!("not a request: {}", line.trim())),
-        Ok(request @ Request::UpdateStart(_)) => {
+        Ok(request) if request.has_body() => {
             tokio::time::timeout(PATIENCE, writer.write_all(&words(&Reply::Send)?)).await??;
             let reader = reader.into_inner().into_inner();
             let stream = reader.reunite(writer).map_err(std::io::Error::other)?.into_std()?;

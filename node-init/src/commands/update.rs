@@ -1,6 +1,7 @@
 //! `node-init update status|start|rollback`.
 
 use crate::agent::control::{Reply, Request, ask, ask_with};
+use crate::update::bundle::http::is_address;
 use crate::update::driver::said::{PIPE, Start};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -29,10 +30,10 @@ enum Command {
     },
     /// Update both nodes to the version in a bundle: the standby first, then the other, or neither.
     #[command(
-        after_help = "Examples:\n  node-init update start /var/tmp/site_1.4_amd64.bundle --limit-hours 8\n  ssh root@192.0.2.60 /usr/lib/edgepair/node-init update start - < site_1.4_amd64.bundle\n\nThe bundle goes straight into the other slot; this returns when it was read. The plan survives reboots of both nodes, and the\nother node takes the bundle from this one. `node-init update status` shows how it goes.\nA version that failed its health check is refused."
+        after_help = "Examples:\n  node-init update start /var/tmp/site_1.4_amd64.bundle --limit-hours 8\n  node-init update start https://updates.example/site_1.4_amd64.bundle\n  ssh root@192.0.2.60 /usr/lib/edgepair/node-init update start - < site_1.4_amd64.bundle\n\nThe bundle goes straight into the other slot; this returns when it was read, or at once when the node fetches it. The plan survives reboots of both nodes, and the\nother node takes the bundle from this one. `node-init update status` shows how it goes.\nA version that failed its health check is refused."
     )]
     Start {
-        /// The bundle; `-` is standard input.
+        /// The bundle: a file, `-` for standard input, or an address (https://…, http://…) on a server that gives ranges.
         file: PathBuf,
         /// The other node is away: go on without it. It follows when it comes back.
         #[arg(long)]
@@ -67,6 +68,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let start = |file| Request::UpdateStart(Start { file, solo: *solo, limit });
             if file.as_os_str() == PIPE {
                 return send(&start(PIPE.to_owned()), std::io::stdin(), *json);
+            }
+            if let Some(address) = file.to_str().filter(|file| is_address(file)) {
+                let words = "the plan is kept on this node, which fetches the bundle; node-init update status shows how it goes";
+                return accepted(start(address.to_owned()), *json, "not started", words);
             }
             // The agent has another working directory.
             let file = std::fs::canonicalize(file).with_context(|| file.display().to_string())?;

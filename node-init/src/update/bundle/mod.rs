@@ -3,17 +3,18 @@
 //! ```text
 //!  operator's pipe ─▶ open ─ signature, index, does it fit here ─▶ Opened ─┐
 //!                                                                         ├─▶ write ─▶ slot
-//!  head kept on state ─▶ checked again ─▶ file, address or other node ─────┘
+//!  head kept on state ─▶ checked again ─▶ file, web server, other node ─────┘
 //!                                              ▲
 //!                           other node's peer::serve: its head, its slots
 //! ```
 //!
 //! - [`trust`]: the keys. [`stock`]: what is kept: the head of the bundle, the floor.
-//! - [`source`]: a bundle as a source of blocks; [`record`] copies the head while it is read.
+//! - [`source`]: a bundle as a source of blocks; [`record`] copies the head while it is read. [`http`]: from a web server.
 //! - [`peer`]: the other node as a source, and this one as the other's.
 //!
 //! A bundle is named by the SHA-256 of its manifest: the same on both nodes, and whatever else it holds follows from it.
 
+pub mod http;
 pub mod peer;
 pub mod record;
 mod shelf;
@@ -31,9 +32,10 @@ use edgepair_bundle::manifest::Span;
 use edgepair_bundle::{Admitted, Contents, Digest, Error, Node, Rest, Time, Unverified, Version};
 use edgepair_layout::{format, path};
 use edgepair_signature::TrustedKeys;
+use http::Http;
 use record::{Record, Recorded};
 pub use shelf::HostShelf;
-use source::{Picked, Ranged, Stream, image};
+use source::{Picked, Ranged, Ranges, Stream, image};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,7 +76,8 @@ struct Opened {
     head: Vec<u8>,
     origin: Option<String>,
     admitted: Admitted,
-    rest: Rest<Input>,
+    /// Absent for one that is read by ranges.
+    rest: Option<Rest<Input>>,
 }
 
 /// The bundles of this node.
@@ -163,10 +166,24 @@ impl Bundles {
     ///
     /// # Errors
     /// Everything that speaks against it.
-    pub fn open(&self, body: Body, origin: Option<String>, now: Option<Time>) -> Result<Offer, Trouble> {
+    pub fn open(
+        &self,
+        body: Option<Body>,
+        origin: Option<String>,
+        now: Option<Time>,
+    ) -> Result<Offer, Trouble> {
         // Whoever was opened before and not taken is given up.
         *self.slot() = None;
         let keys = self.keys()?;
+        let address = origin.as_deref().filter(|origin| http::is_address(origin));
+        let (body, ranges) = match (address, body) {
+            (Some(address), _) => {
+                let http = Http::new(address).map_err(|error| Trouble::lasting(error.to_string()))?;
+                (Body(Box::new(http.reader())), true)
+            }
+            (None, Some(body)) => (body, false),
+            (None, None) => return Err(Trouble::lasting("no bundle was handed in")),
+        };
         let (reader, record): (Input, Record) = Recorded::new(BufReader::with_capacity(1 << 16, body));
         let (bundle, verified) = verified(reader, &keys)?;
         let head = record.end();
@@ -182,6 +199,8 @@ impl Bundles {
             bundle: bundle.clone(),
             trial_limit: manifest.trial_seconds.into(),
         };
+        // What can be read by ranges is not read through.
+        let rest = (!ranges).then_some(rest);
         *self.slot() = Some(Opened { bundle, head, origin, admitted, rest });
         Ok(offer)
     }
@@ -232,8 +251,13 @@ impl Bundles {
     /// Why not; [`Trouble::again`] when it may be had later.
     pub fn write(&self, job: &Job, install: &mut Install<'_>) -> Result<Report, Trouble> {
         let opened = self.slot().take_if(|opened| opened.bundle == job.bundle);
-        if let Some(opened) = opened {
-            return self.write_opened(job, opened, install);
+        if let Some(Opened { bundle, head, origin, admitted, rest }) = opened {
+            fits(&admitted, job)?;
+            let readable = origin.is_some();
+            Stock::load(&self.place)?.put(&self.place, &bundle, origin, &head)?;
+            if let Some(rest) = rest {
+                return stream(&admitted, rest, readable, install);
+            }
         }
         let stock = Stock::load(&self.place)?;
         let unreadable = |error: std::io::Error| Trouble { text: error.to_string(), again: true };
@@ -241,14 +265,9 @@ impl Bundles {
         // One that was damaged on the way to the disk is as good as none.
         let kept = kept.and_then(|head| self.admitted(&head, job).ok());
         if let (Some(admitted), Some(origin)) = (&kept, &stock.origin) {
-            let opened = File::open(origin).map_err(|error| Trouble {
-                text: format!("{origin}, which the bundle came from, cannot be read: {error}"),
-                again: true,
-            });
-            match opened {
-                Ok(file) => {
-                    let from = Ranged::new(admitted, file);
-                    let mut source = Picked::new(admitted.contents(), from);
+            match ranges(origin) {
+                Ok(from) => {
+                    let mut source = Picked::new(admitted.contents(), Ranged::new(admitted, from));
                     return Ok(install(&image(admitted.contents())?, &mut source)?);
                 }
                 Err(trouble) if job.first => return Err(trouble),
@@ -276,25 +295,6 @@ impl Bundles {
         Ok(install(&image(admitted.contents())?, &mut source)?)
     }
 
-    fn write_opened(&self, job: &Job, opened: Opened, install: &mut Install<'_>) -> Result<Report, Trouble> {
-        fits(&opened.admitted, job)?;
-        let readable = opened.origin.is_some();
-        Stock::load(&self.place)?.put(&self.place, &opened.bundle, opened.origin, &opened.head)?;
-        drop(opened.head);
-        let mut source = Stream::new(&opened.admitted, opened.rest);
-        match install(&image(opened.admitted.contents())?, &mut source) {
-            Ok(report) => {
-                source.drain();
-                Ok(report)
-            }
-            Err(error) => {
-                let trouble = Trouble::from(error);
-                // A pipe is not read twice.
-                Err(Trouble { again: trouble.again && readable, ..trouble })
-            }
-        }
-    }
-
     /// A version is kept now: from here on nothing older than its floor is installed.
     ///
     /// # Errors
@@ -312,6 +312,39 @@ impl Bundles {
         };
         Ok(stock.raise(&self.place, &contents.manifest.floor)?)
     }
+}
+
+/// Writes what is being read from front to back. `readable`: it can be read again.
+fn stream(
+    admitted: &Admitted,
+    rest: Rest<Input>,
+    readable: bool,
+    install: &mut Install<'_>,
+) -> Result<Report, Trouble> {
+    let mut source = Stream::new(admitted, rest);
+    match install(&image(admitted.contents())?, &mut source) {
+        Ok(report) => {
+            source.drain();
+            Ok(report)
+        }
+        Err(error) => {
+            let trouble = Trouble::from(error);
+            // A pipe is not read twice.
+            Err(Trouble { again: trouble.again && readable, ..trouble })
+        }
+    }
+}
+
+/// The bundle where it came from.
+fn ranges(origin: &str) -> Result<Box<dyn Ranges>, Trouble> {
+    let gone = |error: std::io::Error| Trouble {
+        text: format!("{origin}, which the bundle came from, cannot be read: {error}"),
+        again: true,
+    };
+    if http::is_address(origin) {
+        return Ok(Box::new(Http::new(origin).map_err(gone)?));
+    }
+    Ok(Box::new(File::open(origin).map_err(gone)?))
 }
 
 /// The plan's version is the text that the boot loader has; the bundle's is compared word for word.

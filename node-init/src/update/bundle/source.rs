@@ -216,6 +216,20 @@ pub trait Ranges {
     fn most(&self) -> u64;
 }
 
+impl Ranges for Box<dyn Ranges> {
+    fn read(&mut self, range: Range<u64>) -> io::Result<Vec<u8>> {
+        (**self).read(range)
+    }
+
+    fn gap(&self) -> u64 {
+        (**self).gap()
+    }
+
+    fn most(&self) -> u64 {
+        (**self).most()
+    }
+}
+
 impl Ranges for File {
     fn read(&mut self, range: Range<u64>) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];

@@ -75,7 +75,7 @@ impl OneNode {
     }
 
     pub fn open(&self, bundle: &[u8], origin: Option<&str>) -> Result<Offer, Trouble> {
-        self.bundles.open(Body(Box::new(Cursor::new(bundle.to_vec()))), origin.map(str::to_owned), NOW)
+        self.bundles.open(Some(Body(Box::new(Cursor::new(bundle.to_vec())))), origin.map(str::to_owned), NOW)
     }
 
     pub fn write(&self, job: &Job) -> Result<Report, Trouble> {
@@ -218,7 +218,7 @@ fn a_file_is_read_again_where_a_pipe_is_not() {
         atomic::write(&file, &bundle, 0o600).unwrap();
         let origin = readable.then(|| file.to_str().unwrap().to_owned());
         let body = Body(Box::new(Breaks(Cursor::new(bundle.clone()), bundle.len() as u64 - 3000)));
-        let offer = node.bundles.open(body, origin, NOW).unwrap();
+        let offer = node.bundles.open(Some(body), origin, NOW).unwrap();
         let trouble = node.write(&job(&offer, true)).unwrap_err();
         assert_eq!(trouble.again, readable, "{trouble}");
         node.machine.holds(&new, "broken off");
@@ -299,6 +299,6 @@ fn a_plan_under_way_outlives_the_expiry_of_its_bundle() {
     node.bundles.write(&job(&offer, true), &mut |_, _| Err(SlotError::Missing(1))).unwrap_err();
     node.write(&job(&offer, true)).unwrap();
     let later = Some(Time(1_900_000_001));
-    let late = node.bundles.open(Body(Box::new(Cursor::new(bundle))), None, later).unwrap_err();
+    let late = node.bundles.open(Some(Body(Box::new(Cursor::new(bundle)))), None, later).unwrap_err();
     assert!(late.text.contains("installed before"), "{late}");
 }

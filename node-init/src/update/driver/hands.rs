@@ -184,10 +184,7 @@ impl Hands for HostHands {
 
     fn open(&self, start: &Start, body: Option<Body>) -> Work<Offer> {
         let origin = start.origin();
-        self.beside(move |hands| match body {
-            Some(body) => hands.bundles.open(body, origin, known_time(hands.now())),
-            None => Err(Trouble::lasting("no bundle was handed in")),
-        })
+        self.beside(move |hands| hands.bundles.open(body, origin, known_time(hands.now())))
     }
 
     fn write(&self, job: Job) -> Work<()> {

@@ -69,7 +69,7 @@ impl Said {
 /// An operator's order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// The bundle: a path, or `-` for one that cannot be read twice.
+    /// The bundle: a path, an address, or `-` for one that cannot be read twice.
     pub file: String,
     /// Go on without the other node, which is away.
     pub solo: bool,
@@ -81,6 +81,11 @@ impl Start {
     /// Where the bundle can be read again.
     pub fn origin(&self) -> Option<String> {
         (self.file != PIPE).then(|| self.file.clone())
+    }
+
+    /// The bundle is handed in with the order; else this node fetches it.
+    pub fn is_handed_in(&self) -> bool {
+        !crate::update::bundle::http::is_address(&self.file)
     }
 }
 
