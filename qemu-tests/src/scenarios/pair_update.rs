@@ -45,7 +45,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         let version = wait_over(context, watched, lead, "decided")?;
         println!("  both nodes run {version} after {:.0} s", begun.elapsed().as_secs_f32());
         let active = watched.wait_whole(context)?;
-        kept(watched, &version)?;
+        kept(context, watched, &version)?;
         fed_by_the_first(watched, lead)?;
         for side in Side::BOTH {
             watched.start_inner(side)?;
@@ -64,7 +64,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
                 begun.elapsed().as_secs_f32()
             );
             watched.wait_whole(context)?;
-            kept(watched, &version)?;
+            kept(context, watched, &version)?;
             for side in Side::BOTH {
                 let said = push(watched, side, &bundle)?;
                 ensure!(
@@ -192,14 +192,22 @@ fn wait_over(
 }
 
 /// Both nodes run this version, and the boot loader keeps it: told by the names on the boot partition.
-fn kept(watched: &mut Watched<'_>, version: &str) -> anyhow::Result<()> {
+fn kept(context: &Context<'_>, watched: &mut Watched<'_>, version: &str) -> anyhow::Result<()> {
+    let deadline = context.seconds(20);
     for side in Side::BOTH {
         let guest = &mut watched.lab.pair.node(side)?.guest;
         let running = guest.run("sed -n s/^IMAGE_VERSION=//p /usr/lib/edgepair/image")?;
         ensure!(running == version, "node {side} runs {running}, not {version}");
-        let names = guest.run("ls /efi/EFI/Linux")?;
         let whole = format!("edgepair_{version}.efi");
-        ensure!(names.lines().any(|name| name == whole), "on node {side}, {whole} is not kept:\n{names}");
+        loop {
+            // The node says that it is updated a moment before the name on the boot partition is changed.
+            let names = guest.run("ls /efi/EFI/Linux")?;
+            if names.lines().any(|name| name == whole) {
+                break;
+            }
+            ensure!(!deadline.passed(), "on node {side}, {whole} is not kept:\n{names}");
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
     }
     println!("  both nodes run {version}, and their boot loaders keep it");
     Ok(())
