@@ -25,6 +25,9 @@ struct Arguments {
     /// The folder of Secure Boot keys that the image was built with.
     #[arg(long)]
     secure_boot: Option<PathBuf>,
+    /// Folder with bundles of later versions and the key that they are signed with (`cargo xtask test update`).
+    #[arg(long)]
+    updates: Option<PathBuf>,
     /// List the scenarios and what each shows; with --soak, its cases and what became of them.
     #[arg(long)]
     list: bool,
@@ -46,6 +49,7 @@ struct Arguments {
 struct Run<'a> {
     image: &'a Image,
     secure_boot: Option<&'a Path>,
+    updates: Option<&'a Path>,
     accel: Accel,
     common: tempfile::TempDir,
     shared: Shared,
@@ -59,6 +63,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             image,
             secure_boot,
+            updates: arguments.updates.as_deref(),
             accel: accel::probe(image),
             common: short_dir()?,
             shared: Shared::default(),
@@ -76,6 +81,7 @@ impl<'a> Run<'a> {
             shared: &self.shared,
             accel: self.accel,
             secure_boot: self.secure_boot,
+            updates: self.updates,
         };
         run(&context).map_err(|error| {
             let kept = self.keep.join(name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_"));

@@ -126,7 +126,8 @@ impl Driver {
 
     fn job(&self, version: Version) -> Option<Job> {
         let plan = self.kept.plan.as_ref().filter(|plan| super::number(&plan.version) == version)?;
-        Some(Job { version: plan.version.clone(), bundle: plan.bundle.clone() })
+        let first = self.kept.memory.lead && self.kept.memory.facts.is_some_and(|facts| !facts.written);
+        Some(Job { version: plan.version.clone(), bundle: plan.bundle.clone(), first })
     }
 
     fn write(&mut self, version: Version) {
