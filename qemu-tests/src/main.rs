@@ -40,7 +40,7 @@ struct Arguments {
     /// Where the journals of long runs are.
     #[arg(long, default_value = "target/soak")]
     journal: PathBuf,
-    /// Only those whose name contains one of these.
+    /// Only those of these names, or whose name contains one of these.
     #[arg(conflicts_with = "soak")]
     names: Vec<String>,
 }
@@ -125,7 +125,11 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn scenarios(run: &Run<'_>, names: &[String]) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
-    let named = |scenario: &&Scenario| names.iter().any(|name| scenario.name.contains(name.as_str()));
+    // A whole name means that one only: `boot` is no `pair-reboots`.
+    let whole = |name: &str| all().chain(by_name()).any(|scenario| scenario.name == name);
+    let meant =
+        |name: &str, scenario: &str| if whole(name) { scenario == name } else { scenario.contains(name) };
+    let named = |scenario: &&Scenario| names.iter().any(|name| meant(name, scenario.name));
     let chosen = all().filter(|scenario| names.is_empty() || named(scenario));
     for scenario in chosen.chain(by_name().filter(named)) {
         println!("scenario {}: {}", scenario.name, scenario.shows);
