@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 /// Packages of the tree that mkosi runs in.
 const MKOSI: &str = "mkosi,ca-certificates,bubblewrap,uidmap,systemd,systemd-boot,util-linux";
 
+/// What mkosi takes from the image's own packages, where ours takes it from the tools tree.
+const IN_THE_IMAGE: [&str; 2] = ["systemd-boot", "systemd-boot-efi"];
+
 /// What both sides leave out.
 const LEFT_OUT: &str = "drbd-utils";
 
@@ -56,10 +59,11 @@ pub fn run(words: &[String]) -> Result<(), String> {
             peer: runs(what, "mkosi"),
             peer_name: "mkosi",
             conditions: format!(
-                "{} processors, load {}, same suite and packages without {LEFT_OUT}, erofs and verity and UKI; present \
-                 beforehand: tools tree, node-init, packages; goal {goal}",
+                "{} processors, load {}, same suite and packages without {LEFT_OUT}, with mkosi {} more; erofs and verity \
+                 and UKI; present beforehand: tools tree, node-init, packages; goal {goal}",
                 std::thread::available_parallelism().map_or(1, usize::from),
-                loads.join(" and ")
+                loads.join(" and "),
+                IN_THE_IMAGE.join(" and ")
             ),
         };
         println!("{}", figure.line());
@@ -80,7 +84,7 @@ impl Bench {
         let this = Self { dir };
         let script = r#"set -eu
 dir=$1 image=$2 left_out=$3 cache=$4 mkosi=$5 sources=$6
-rm -rf "$dir/source" "$dir/cache" "$dir/out" "$dir/mkosi"
+rm -rf "$dir/source" "$dir/cache" "$dir/out" "$dir/mkosi" "$dir/mkosi-space"
 mkdir -p "$dir/source" "$dir/cache/steps"
 git ls-files -z --cached --others --exclude-standard | tar -c --null --files-from=- | tar -x -C "$dir/source"
 # Definitions join their lists, so what is left out is taken out of the text.
@@ -94,7 +98,7 @@ if [ ! -x "$dir/mkosi-tree/usr/bin/mkosi" ]; then
   mmdebstrap --variant=minbase --format=tar --include="$mkosi" --aptopt='APT::Install-Recommends "false"' \
     --keyring=/usr/share/keyrings/debian-archive-keyring.gpg trixie - "$sources" | tar -x -C "$dir/mkosi-tree" --exclude='./dev/*'
 fi
-mkdir -p "$dir/mkosi/mkosi.repart" "$dir/mkosi/mkosi.sandbox/etc/apt/sources.list.d" "$dir/mkosi/mkosi.pkgcache" "$dir/mkosi/mkosi.cache"
+mkdir -p "$dir/mkosi/mkosi.repart" "$dir/mkosi/mkosi.sandbox/etc/apt/sources.list.d" "$dir/mkosi/mkosi.pkgcache" "$dir/mkosi/mkosi.cache" "$dir/mkosi-space"
 cp -r "$dir/source/overlays/base" "$dir/mkosi/mkosi.extra"
 cd "$dir/source"
 "$dir/../release/edgepair" build "$image" --dry-run > "$dir/plan"
@@ -123,13 +127,14 @@ cd "$dir/source"
         };
         let packages = field("packages ")?;
         let arguments = field("kernel ")?;
-        let packages: String = packages.split(' ').map(|name| format!("    {name}\n")).collect();
+        let packages: String =
+            packages.split(' ').chain(IN_THE_IMAGE).map(|name| format!("    {name}\n")).collect();
         let conf = format!(
             "[Distribution]\nDistribution=debian\nRelease=trixie\nRepositories=non-free-firmware\n\n\
              [Output]\nFormat=disk\nImageId=bench\nImageVersion=1\nOutputDirectory=out\nSplitArtifacts=\n\n\
              [Content]\nBootable=yes\nBootloader=systemd-boot\nUnifiedKernelImages=yes\nWithDocs=no\nSourceDateEpoch=1767225600\n\
              KernelCommandLine={arguments}\nPackages=\n{packages}\n\
-             [Build]\nPackageCacheDirectory=mkosi.pkgcache\nCacheDirectory=mkosi.cache\nWorkspaceDirectory=/var/tmp\nIncremental=yes\n"
+             [Build]\nPackageCacheDirectory=mkosi.pkgcache\nCacheDirectory=mkosi.cache\nWorkspaceDirectory=/work/mkosi-space\nIncremental=yes\n"
         );
         let sources = mkosi_sources(&self.dir.join("cache/apt"))?;
         let repart = [
@@ -152,7 +157,7 @@ cd "$dir/source"
         };
         write("mkosi.conf", &conf)?;
         // By this name mkosi takes it in place of its own, which asks the debug archive as well.
-        write("mkosi.sandbox/etc/apt/sources.list.d/trixie.sources", &sources)?;
+        write("mkosi.sandbox/etc/apt/sources.list.d/mkosi.sources", &sources)?;
         for (name, content) in repart {
             write(&format!("mkosi.repart/{name}.conf"), content)?;
         }
@@ -184,10 +189,10 @@ mkdir -p "$tree/work" "$tree/old"
 mount --make-rprivate /
 mount --rbind "$tree" "$tree"
 mount --rbind /proc "$tree/proc"; mount --rbind /sys "$tree/sys"; mount --rbind /dev "$tree/dev"
-mount --bind "$1/mkosi" "$tree/work"
+mount --bind "$1" "$tree/work"
 if [ -e /etc/resolv.conf ]; then : >> "$tree/etc/resolv.conf"; mount --bind /etc/resolv.conf "$tree/etc/resolv.conf"; fi
 cd "$tree"; pivot_root . old; umount -l /old
-cd /work
+cd /work/mkosi
 # -f makes the image anew from the cached tree, -ff that tree as well.
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 mkosi "$2" build
 "#;
