@@ -166,10 +166,9 @@ impl Cache {
     pub fn verify(dir: &Path) -> Result<(), String> {
         let record = Self::read(dir)?.ok_or("it is gone")?;
         for (name, want) in &record.outputs {
-            let have = digest::of_file(&dir.join(name)).map_err(|error| format!("{name}: {error}"))?;
-            if have != *want {
-                return Err(format!("{name} has SHA-256 {have}, recorded was {want}"));
-            }
+            digest::check_file(&dir.join(name), want)
+                .map_err(|error| format!("{name}: {error}"))?
+                .map_err(|have| format!("{name} has SHA-256 {have}, recorded was {want}"))?;
         }
         Ok(())
     }
@@ -223,7 +222,7 @@ impl Cache {
         let mut outputs = BTreeMap::new();
         for name in &step.outputs {
             let from = work.join(name);
-            let sum = digest::of_file(&from)
+            let sum = digest::of_content(&from)
                 .with_context(|| format!("step {}: its output {name} is missing", step.name))?;
             fs::rename(&from, staged.join(name))?;
             outputs.insert((*name).to_owned(), sum);

@@ -11,12 +11,12 @@ use crate::engine::progress::Progress;
 use crate::signing::minisign::Signer;
 use crate::signing::secure_boot::SecureBoot;
 use anyhow::Context;
-use edgepair_host_io::{atomic, digest};
+use edgepair_host_io::{atomic, digest, sparse};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// zstd level of the image: the root inside is compressed already, so a higher one buys nothing.
@@ -238,7 +238,7 @@ fn compress(disk: &Path, target: &Path) -> anyhow::Result<String> {
     )?;
     encoder.include_checksum(true)?;
     encoder.set_pledged_src_size(Some(fs::metadata(disk)?.len()))?;
-    let map = BlockMap::of(BufReader::with_capacity(1 << 20, File::open(disk)?), &mut encoder)?;
+    let map = BlockMap::of(sparse::Reader::new(File::open(disk)?)?, &mut encoder)?;
     encoder.finish()?;
     Ok(map.xml())
 }

@@ -21,11 +21,12 @@ pub fn step(definition: &Definition, board: &Board, resolved: Option<&Resolved>)
         all.packages.iter().map(|package| format!("{}\n", package.name)).collect()
     });
     let for_action = resolved.cloned();
-    // mmdebstrap reads long lists only from its command line, so a shell puts the file's names there.
+    // mmdebstrap reads long lists only from its command line, so a shell puts the file's names there. dpkg need not wait
+    // for the disk (dpkg(1), `unsafe-io`): after a crash the step is made anew.
     let mut mmdebstrap = format!(
         "exec mmdebstrap --mode=root --variant=custom --format=tar --include=\"$(paste -sd, names)\" \
          --setup-hook=/build/hooks/setup --customize-hook=/build/hooks/customize \
-         --aptopt='APT::Sandbox::User \"root\"' --skip=cleanup \
+         --aptopt='APT::Sandbox::User \"root\"' --dpkgopt=force-unsafe-io --skip=cleanup \
          --architectures={} ",
         board.architecture.debian
     );

@@ -12,5 +12,6 @@ pub mod command;
 pub mod digest;
 pub mod sandbox;
 pub mod scripted;
+pub mod sparse;
 
 pub use command::{CommandError, HostRunner, Invocation, Output, Runner};
