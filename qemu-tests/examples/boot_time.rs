@@ -56,6 +56,9 @@ fn main() -> anyhow::Result<()> {
                 let took = started.elapsed().as_secs_f32();
                 eprintln!("round {round}: {name}, {boot} boot: {took:.2} s, {}", answer.text.trim());
                 all.push((name, boot, took));
+                // Where it went: firmware, loader, kernel, initrd, userspace.
+                let split = vm.guest.try_run("systemd-analyze time | head -n 1", deadline)?;
+                eprintln!("  {}", split.text.trim());
                 vm.guest.run("sync")?;
                 vm.power_off(Deadline::seconds(60 * accel.patience()))?;
             }
