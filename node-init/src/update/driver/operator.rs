@@ -4,7 +4,7 @@ use super::hands::{Offer, Trouble};
 use super::kept::{LIMIT, Plan, number};
 use super::said::Start;
 use super::{Done, Driver, Next};
-use pair_core::update::{Outcome, PlanId, UpdateEffect};
+use pair_core::update::{Outcome, PlanId, UpdateEffect, UpdateReason};
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 
@@ -51,7 +51,8 @@ impl Driver {
             spent: 0,
         };
         let id = PlanId { serial, leader: self.side, version: number(&plan.version) };
-        if id.version == number(&self.version) {
+        // Where the two nodes have come to differ, what runs here is brought to the other one.
+        if id.version == number(&self.version) && self.reason() != Some(UpdateReason::Mixed) {
             let why = format!("version {} is running already", self.version);
             return drop(reply.send(Err(why)));
         }
