@@ -179,16 +179,13 @@ impl Updater {
         }
     }
 
-    /// Both nodes have come to rest on a version of their own.
+    /// Both nodes have come to rest, each on a version of its own. (Who has given up a plan that is decided follows.)
     fn mixed(&self, facts: Facts) -> bool {
-        let other = match facts.outcome {
-            // The other one is on its way, or has refused it.
-            Outcome::Decided => self.peer.is_some_and(|peer| {
-                peer.plan == facts.plan && matches!(peer.outcome, Outcome::Refused | Outcome::Abandoned)
-            }),
-            _ => self.peer.is_some_and(|peer| peer.plan == facts.plan && peer.outcome != Outcome::Open),
-        };
-        other && self.blessed && self.peer_keeps.is_some_and(|version| version != self.booted)
+        let rests = self.peer.filter(|peer| peer.plan == facts.plan).is_some_and(|peer| {
+            let refused = peer.outcome == Outcome::Refused;
+            refused || (facts.outcome != Outcome::Decided && peer.outcome != Outcome::Open)
+        });
+        rests && self.blessed && self.peer_keeps.is_some_and(|version| version != self.booted)
     }
 
     /// The other node's facts, as far as they are known.

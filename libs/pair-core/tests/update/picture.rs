@@ -23,13 +23,12 @@ fn label(the: &Move) -> &'static str {
 
 #[test]
 fn the_update_is_drawn_as_it_is() {
-    // One thing after the other: two at once would only draw the same again.
+    // Everything at once would only draw the same again.
     let start = Left { start: 1, ..Left::default() };
     let bounds = [
         Left { cut: 1, ..start },
-        Left { sick: 1, ..start },
         Left { panic: 1, ..start },
-        Left { limit: 1, ..start },
+        Left { sick: 1, limit: 1, ..start },
         Left { solo: 1, sick: 1, ..Left::default() },
     ];
     let rules = Rules::default();
