@@ -43,8 +43,11 @@ impl Updater {
         match self.memory.facts.map(|facts| facts.outcome) {
             Some(Outcome::Open | Outcome::Decided) if done => self.change(out, |facts| facts.written = true),
             Some(Outcome::Open) => self.end(Outcome::Abandoned, out),
-            Some(Outcome::Decided) => self.fails(),
             _ => {}
+        }
+        if !done {
+            // Also of a plan that has ended: the other node may have decided it alone.
+            self.fails();
         }
     }
 
@@ -63,8 +66,10 @@ impl Updater {
             }
             // Without a proven rollback nothing is tried.
             (Outcome::Open, false) => self.end(Outcome::Abandoned, out),
-            (Outcome::Decided, false) => self.fails(),
             _ => {}
+        }
+        if !armed {
+            self.fails();
         }
     }
 

@@ -45,6 +45,13 @@ impl Updater {
         let new = self.booted == facts.plan.version;
         // Decided alone: the other node takes it over when it comes.
         let both = self.memory.both || self.alone();
+        // Decided alone, not kept yet, and it failed on the node that came back: one version is worth more than the new one.
+        let failed =
+            self.peer.is_some_and(|peer| peer.plan == facts.plan && peer.outcome == Outcome::Refused);
+        if failed && !self.blessed {
+            self.end(Outcome::Refused, out);
+            return self.settle(out);
+        }
         if new && !self.blessed && both && self.untried().is_none() {
             self.ask(Job::Bless, out);
             self.blessed |= self.rules.lacks(Broken::BlessOnce);

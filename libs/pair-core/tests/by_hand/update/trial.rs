@@ -207,7 +207,7 @@ fn how_a_plan_ended_there_it_ends_here() {
         assert_eq!((b.facts(), b.peer()), (Some(ours), Some(theirs)));
     }
     let (mut a, _) = boots(NEW, false, leads(DECIDED));
-    for theirs in [PASSED, ABANDONED, REFUSED] {
+    for theirs in [PASSED, ABANDONED] {
         assert_eq!((a.on(says(theirs)), a.reason()), (vec![], UpdateReason::WaitsToBless));
     }
     // A version is refused once.
@@ -339,6 +339,11 @@ fn two_nodes_that_keep_different_versions_say_so() {
         a.on(word(facts, kept));
         assert_eq!(a.reason(), want, "{facts:?} {kept:?}");
     }
+    // Not kept yet: both go back.
+    let (mut a, _) = boots(NEW, false, alone(DECIDED));
+    let effects = a.on(word(REFUSED, Some(OLD)));
+    assert!(keeps(&effects, Facts { outcome: Outcome::Refused, ..DECIDED }), "{effects:?}");
+    assert_eq!(acts(&effects), [UpdateEffect::MarkBad(NEW), UpdateEffect::Reboot]);
     let mut b = at_home(refused(memory(REFUSED)));
     b.on(word(DECIDED, Some(NEW)));
     assert_eq!(b.reason(), UpdateReason::Mixed);
