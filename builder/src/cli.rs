@@ -48,6 +48,9 @@ pub enum Command {
         after_help = "Example:\n  edgepair bundle create out --sign release.key\n  edgepair bundle verify out/edgepair_0.1.0_amd64.bundle --key release.pub"
     )]
     Bundle(crate::commands::bundle::BundleArgs),
+    /// Bring an update bundle to a pair.
+    #[command(after_help = "Example:\n  edgepair update push out/edgepair_0.2.0_amd64.bundle 192.0.2.60")]
+    Update(crate::commands::update::UpdateArgs),
     /// Say what this machine lacks, and install it.
     #[command(
         after_help = "Examples:\n  edgepair doctor --fix\n  edgepair doctor --architecture arm64\n\nExit status: 0 nothing is missing, 1 something is."
@@ -83,7 +86,7 @@ pub struct Build {
     /// Fetch the package index even if it was fetched within the last hour.
     #[arg(long, conflicts_with = "locked")]
     pub refresh: bool,
-    /// Sign the manifest with this private key (`edgepair key new`).
+    /// Sign the manifest with this private key (`edgepair key new`), and make a signed update bundle as well.
     #[arg(long, value_name = "KEY")]
     pub sign: Option<PathBuf>,
     /// File with the key's passphrase in its first line; asked for on the terminal otherwise.

@@ -129,6 +129,18 @@ fn every_lint_names_file_line_column_and_remedy() {
         ("other schema", GOOD.replace("schema = 1", "schema = 2"), "x.toml:1:10", "the file says 2"),
         ("missing overlay", format!("{GOOD}overlays = [\"nowhere\"]\n"), "x.toml:7:13", "there is no folder"),
         (
+            "a missing key",
+            format!("{GOOD}[update]\nkeys = [\"nowhere.pub\"]\n"),
+            "x.toml:8:9",
+            "cannot read nowhere.pub",
+        ),
+        (
+            "a key that is none",
+            format!("{GOOD}[update]\nkeys = [\"x.toml\"]\n"),
+            "x.toml:8:9",
+            "not a public key of minisign's format",
+        ),
+        (
             "a unit both ways",
             format!("{GOOD}[units]\nenable = [\"a.service\"]\nmask = {{ \"a.service\" = \"no\" }}\n"),
             "x.toml:9:10",

@@ -25,6 +25,9 @@ struct Arguments {
     /// The folder of Secure Boot keys that the image was built with.
     #[arg(long)]
     secure_boot: Option<PathBuf>,
+    /// Folder with bundles of later versions and the key that they are signed with (`cargo xtask test update`).
+    #[arg(long)]
+    updates: Option<PathBuf>,
     /// List the scenarios and what each shows; with --soak, its cases and what became of them.
     #[arg(long)]
     list: bool,
@@ -37,7 +40,7 @@ struct Arguments {
     /// Where the journals of long runs are.
     #[arg(long, default_value = "target/soak")]
     journal: PathBuf,
-    /// Only those whose name contains one of these.
+    /// Only those of these names, or whose name contains one of these.
     #[arg(conflicts_with = "soak")]
     names: Vec<String>,
 }
@@ -46,6 +49,7 @@ struct Arguments {
 struct Run<'a> {
     image: &'a Image,
     secure_boot: Option<&'a Path>,
+    updates: Option<&'a Path>,
     accel: Accel,
     common: tempfile::TempDir,
     shared: Shared,
@@ -59,6 +63,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             image,
             secure_boot,
+            updates: arguments.updates.as_deref(),
             accel: accel::probe(image),
             common: short_dir()?,
             shared: Shared::default(),
@@ -76,6 +81,7 @@ impl<'a> Run<'a> {
             shared: &self.shared,
             accel: self.accel,
             secure_boot: self.secure_boot,
+            updates: self.updates,
         };
         run(&context).map_err(|error| {
             let kept = self.keep.join(name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_"));
@@ -119,7 +125,11 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn scenarios(run: &Run<'_>, names: &[String]) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
-    let named = |scenario: &&Scenario| names.iter().any(|name| scenario.name.contains(name.as_str()));
+    // A whole name means that one only: `boot` is no `pair-reboots`.
+    let whole = |name: &str| all().chain(by_name()).any(|scenario| scenario.name == name);
+    let meant =
+        |name: &str, scenario: &str| if whole(name) { scenario == name } else { scenario.contains(name) };
+    let named = |scenario: &&Scenario| names.iter().any(|name| meant(name, scenario.name));
     let chosen = all().filter(|scenario| names.is_empty() || named(scenario));
     for scenario in chosen.chain(by_name().filter(named)) {
         println!("scenario {}: {}", scenario.name, scenario.shows);

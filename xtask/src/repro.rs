@@ -186,7 +186,10 @@ cat > "$tree/usr/bin/mmdebstrap" <<END
 exec /usr/bin/mmdebstrap.real --setup-hook='mkdir -p "\$1/${lib%/*}" && cp "/$lib" "\$1/$lib"' \
   --customize-hook='chroot "\$1" date > /build/date-in-root; rm -r "\$1/${lib%/*}"' "\$@"
 END
-chmod 755 "$tree/usr/bin/env" "$tree/usr/bin/mmdebstrap"
+# dracut asks ldd what a program needs, which would name the library as well: not there, so nothing is taken.
+mv "$tree/usr/bin/ldd" "$tree/usr/bin/ldd.real"
+printf '#!/bin/sh\nunset LD_PRELOAD\nexec /usr/bin/ldd.real "$@"\n' > "$tree/usr/bin/ldd"
+chmod 755 "$tree/usr/bin/env" "$tree/usr/bin/mmdebstrap" "$tree/usr/bin/ldd"
 chown -R "$user:" "$dir"
 "#;
         let cache = default_cache()?;

@@ -1,11 +1,13 @@
 //! `edgepair build`.
 
 use crate::cli::Build;
+use crate::commands::bundle::create;
 use crate::doctor;
 use crate::engine::cache::Cache;
 use crate::engine::progress::Progress;
 use crate::engine::{Engine, clean_up};
 use crate::lock::{self, Drift, Lock};
+use crate::payloads::Output;
 use crate::plan::{Plan, show};
 use crate::signing::minisign::{Passphrase, Signer};
 use crate::signing::secure_boot::SecureBoot;
@@ -204,7 +206,8 @@ pub fn build_with(
         secure_boot: options.secure_boot.as_ref(),
         signer: options.signer.as_ref(),
     };
-    let written = output::write(&plan.definition, &plan.board, &resolved, &parts, out, progress)?;
+    let mut written = output::write(&plan.definition, &plan.board, &resolved, &parts, out, progress)?;
+    bundle(&plan, out, options.signer.as_ref(), &mut written, progress)?;
     let step = |name: &str, file: &str| engine.ensure(name).map(|done| done.dir.join(file));
     let qemu = &plan.board.architecture.qemu;
     let image = Image {
@@ -226,6 +229,42 @@ pub fn build_with(
         board: plan.board.name.clone(),
     };
     Ok(Built { written, image })
+}
+
+/// The update bundle beside a signed image: made anew when anything else was. Without a key there is none, since no node
+/// would take it.
+fn bundle(
+    plan: &Plan,
+    out: &Path,
+    signer: Option<&Signer>,
+    written: &mut output::Written,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let folder = Output::open(out)?;
+    let path = create::usual_place(out, &folder.stem());
+    if signer.is_none() {
+        if !written.unchanged && path.exists() {
+            let said = format!(
+                "{:<10} {} is of an earlier build: `edgepair bundle create`",
+                "bundle",
+                path.display()
+            );
+            progress.say(&said);
+        }
+        return Ok(());
+    }
+    if plan.definition.update_keys.is_empty() {
+        progress.say(&format!(
+            "{:<10} this image trusts no key and takes no update itself: name one in its definition (`[update] keys`)",
+            "bundle"
+        ));
+    }
+    if !written.unchanged || !path.exists() {
+        create::make(&folder, &create::Terms::usual()?, &path, signer, progress)?;
+        written.unchanged = false;
+    }
+    written.files.push(path);
+    Ok(())
 }
 
 /// With `--locked`: whether the lock file is there and was made for this very definition.

@@ -8,6 +8,7 @@ mod key;
 pub mod lab;
 mod lock;
 pub mod seed;
+pub mod update;
 
 use crate::cli::Command;
 use std::process::ExitCode;
@@ -28,5 +29,6 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cache(args) => cache::run(args.command),
         Command::Lab(args) => lab::run(args),
         Command::Seed(args) => seed::run(args),
+        Command::Update(args) => update::run(args),
     }
 }

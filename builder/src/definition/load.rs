@@ -31,6 +31,7 @@ struct Fragment {
     disabled_units: Vec<(Located<String>, String)>,
     masked_units: Vec<(Located<String>, String)>,
     downloads: Vec<Download>,
+    update_keys: Vec<Located<PathBuf>>,
     esp: Option<Located<u64>>,
     seed: Option<Located<u64>>,
     root: Option<Located<u64>>,
@@ -54,6 +55,7 @@ impl Fragment {
             disabled_units,
             masked_units,
             downloads,
+            update_keys,
             extra
         );
     }
@@ -137,6 +139,10 @@ fn fragment(reader: &mut Reader<'_>, findings: &mut Findings) -> Fragment {
         fragment.disabled_units = units.string_table("disable", findings);
         fragment.masked_units = units.string_table("mask", findings);
         units.finish(findings);
+    }
+    if let Some(mut update) = reader.table("update", findings) {
+        fragment.update_keys = update.strings("keys", findings).into_iter().map(path).collect();
+        update.finish(findings);
     }
     for mut download in reader.tables("download", findings) {
         let url = required(&mut download, "url", findings);
@@ -246,6 +252,7 @@ fn complete(
         disabled_units: fragment.disabled_units,
         masked_units: fragment.masked_units,
         downloads: fragment.downloads,
+        update_keys: fragment.update_keys,
         disk,
         files,
     })

@@ -57,6 +57,8 @@ pub struct Definition {
     pub masked_units: Vec<(Located<String>, String)>,
     /// Files fetched at build time.
     pub downloads: Vec<Download>,
+    /// Public keys (minisign's format) that an update of the image must be signed with: any of them.
+    pub update_keys: Vec<Located<PathBuf>>,
     /// Sizes of the disk's parts.
     pub disk: Disk,
     /// Every file that was read, in order (inputs of the cache key, and for `--dry-run`).

@@ -3,6 +3,8 @@
 use crate::definition::board::Board;
 use crate::definition::findings::Findings;
 use crate::definition::{Definition, size};
+use crate::signing::minisign::public_key;
+use edgepair_signature::PublicKey;
 use std::collections::BTreeMap;
 
 /// FAT32 needs this many clusters, and firmware refuses to boot from less (Microsoft FAT specification 1.03, p. 14).
@@ -30,6 +32,7 @@ pub fn lint(definition: &Definition, board: Option<&Board>, findings: &mut Findi
             );
         }
     }
+    update_keys(definition, findings);
     for package in &definition.local_packages {
         if !package.value.is_file() {
             findings.add(
@@ -37,6 +40,26 @@ pub fn lint(definition: &Definition, board: Option<&Board>, findings: &mut Findi
                 format!("there is no file {}", package.value.display()),
                 "correct the path (it starts from this file's folder)",
             );
+        }
+    }
+}
+
+/// A node refuses all updates when one of its keys is none, so a wrong one must not get into an image.
+fn update_keys(definition: &Definition, findings: &mut Findings) {
+    let mut seen: Vec<PublicKey> = Vec::new();
+    for file in &definition.update_keys {
+        match public_key(&file.value) {
+            Err(error) => findings.add(
+                &file.at,
+                format!("{error:#}"),
+                "name the .pub file that `edgepair key new` made (the path starts from this file's folder)",
+            ),
+            Ok(key) if seen.iter().any(|other| other.id() == key.id() && *other != key) => findings.add(
+                &file.at,
+                format!("another key of this image has the number {} too", key.id()),
+                "give one of them up and make a new one with `edgepair key new`",
+            ),
+            Ok(key) => seen.push(key),
         }
     }
 }

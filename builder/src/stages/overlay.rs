@@ -7,6 +7,7 @@ use crate::definition::Definition;
 use crate::definition::board::Board;
 use crate::engine::digest_of_folder;
 use crate::engine::step::{Action, Input, Step, StepDir};
+use crate::signing::minisign::public_key;
 use anyhow::{Context, bail};
 use edgepair_layout::path;
 use std::collections::BTreeMap;
@@ -45,12 +46,15 @@ pub fn step(definition: &Definition, board: &Board) -> anyhow::Result<Step> {
     let units = unit_list(definition);
     let enabled: Vec<String> = definition.enabled_units.iter().map(|unit| unit.value.clone()).collect();
     let epoch = u64::try_from(definition.epoch.value).unwrap_or(0);
-    let files = vec![
+    let keys = update_keys(definition)?;
+    let key_names: Vec<String> = keys.iter().map(|(name, _)| name.clone()).collect();
+    let mut files = vec![
         ("image".to_owned(), image_info),
         ("units".to_owned(), units),
         ("enabled".to_owned(), enabled.join("\n")),
         ("consoles".to_owned(), board.consoles.join("\n")),
     ];
+    files.extend(keys);
     Ok(Step {
         name: "overlay",
         title: format!("Overlays ({}) and node-init", definition.overlays.len()),
@@ -58,15 +62,30 @@ pub fn step(definition: &Definition, board: &Board) -> anyhow::Result<Step> {
         files,
         actions: vec![Action::native(
             format!(
-                "writes overlay.tar: folders, node-init, licence texts, unit links; owner root, time {epoch} (3)"
+                "writes overlay.tar: folders, node-init, licence texts, keys for updates ({}), unit links; owner root, time {epoch} (4)",
+                key_names.len()
             ),
-            move |dir| write_tar(dir, &names, epoch),
+            move |dir| write_tar(dir, &names, &key_names, epoch),
         )],
         outputs: vec!["overlay.tar"],
         network: false,
         mounts: Vec::new(),
     })
 }
+
+/// The keys in one form, each named by its number, in the order of the names.
+fn update_keys(definition: &Definition) -> anyhow::Result<Vec<(String, String)>> {
+    let mut keys = BTreeMap::new();
+    for file in &definition.update_keys {
+        let key = public_key(&file.value)?;
+        keys.insert(format!("{}.pub", key.id()), key.text());
+    }
+    Ok(keys.into_iter().collect())
+}
+
+/// For whoever looks into the folder, which is there without a key as well.
+const KEYS_README: &str = "An update must be signed with one of the keys in this folder (*.pub, minisign's format).\n\
+                           They are named in the image's definition: [update] keys. Without any, no update is taken.\n";
 
 /// `key=value` lines that node-init and the console read, and os-release's additions.
 fn image_info(definition: &Definition, board: &Board) -> String {
@@ -93,7 +112,7 @@ fn unit_list(definition: &Definition) -> String {
 /// Where Debian has licence texts, and where people look for them.
 const COPYRIGHT: &str = "usr/share/doc/node-init/copyright";
 
-fn write_tar(dir: &StepDir, overlays: &[String], epoch: u64) -> anyhow::Result<()> {
+fn write_tar(dir: &StepDir, overlays: &[String], keys: &[String], epoch: u64) -> anyhow::Result<()> {
     let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
     for name in overlays {
         collect(dir.input(name)?, &mut entries)?;
@@ -107,6 +126,11 @@ fn write_tar(dir: &StepDir, overlays: &[String], epoch: u64) -> anyhow::Result<(
         format!("{}/units", relative(path::LIB)),
         Entry::Text(fs::read_to_string(dir.file("units"))?),
     );
+    let folder = relative(path::UPDATE_KEYS);
+    entries.insert(format!("{folder}/README"), Entry::Text(KEYS_README.to_owned()));
+    for name in keys {
+        entries.insert(format!("{folder}/{name}"), Entry::Text(fs::read_to_string(dir.file(name))?));
+    }
     for tty in fs::read_to_string(dir.file("consoles"))?.lines() {
         let unit = format!("usr/lib/systemd/system/multi-user.target.wants/edgepair-console@{tty}.service");
         entries.insert(unit, Entry::Link("../edgepair-console@.service".to_owned()));
@@ -264,6 +288,7 @@ mod tests {
             ("units", "y"),
             ("enabled", "mine.service\nof-a-package.service"),
             ("consoles", "tty1"),
+            ("AB.pub", "a key"),
         ] {
             edgepair_host_io::atomic::write(&dir.path().join(name), text.as_bytes(), 0o644).expect("write");
         }
@@ -274,8 +299,13 @@ mod tests {
             ("overlay-0".to_owned(), dir.path().join("overlay")),
             ("node-init".to_owned(), node_init),
         ]);
-        write_tar(&StepDir { dir: dir.path().to_owned(), inputs }, &["overlay-0".to_owned()], 42)
-            .expect("tar");
+        write_tar(
+            &StepDir { dir: dir.path().to_owned(), inputs },
+            &["overlay-0".to_owned()],
+            &["AB.pub".to_owned()],
+            42,
+        )
+        .expect("tar");
         let mut archive = tar::Archive::new(File::open(dir.path().join("overlay.tar")).expect("open"));
         let mut seen = Vec::new();
         for entry in archive.entries().expect("entries") {
@@ -288,6 +318,7 @@ mod tests {
             ));
         }
         assert!(seen.contains(&("usr/lib/edgepair/node-init".to_owned(), 0o755)), "{seen:?}");
+        assert!(seen.contains(&("usr/lib/edgepair/keys/AB.pub".to_owned(), 0o644)), "{seen:?}");
         assert!(seen.contains(&("usr/lib/systemd/system/mine.service".to_owned(), 0o644)), "{seen:?}");
         assert!(
             seen.iter().any(|(name, _)| name.ends_with("multi-user.target.wants/mine.service")),

@@ -93,6 +93,12 @@ pub mod path {
     pub const HISTORY: &str = "/var/lib/edgepair/history.jsonl";
     /// What this node remembers of updates (JSON): plan, versions that failed, history.
     pub const UPDATE_MEMORY: &str = "/var/lib/edgepair/update.json";
+    /// Public keys (`*.pub`, minisign's format) that an update must be signed with, in the image.
+    pub const UPDATE_KEYS: &str = "/usr/lib/edgepair/keys";
+    /// Head of the bundle of the present or last plan: manifest, signatures, block index.
+    pub const UPDATE_HEAD: &str = "/var/lib/edgepair/bundle.head";
+    /// Which bundle that is, where it came from, and below which version nothing is installed (JSON).
+    pub const UPDATE_STOCK: &str = "/var/lib/edgepair/bundle.json";
     /// The user's own checks of a version on trial: executables, content with exit status 0.
     pub const HEALTH_DIR: &str = "/etc/edgepair/health.d";
     /// Control socket of the agent, for root.

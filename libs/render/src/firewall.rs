@@ -74,7 +74,8 @@ fn pair(context: &Context<'_>, conf: &mut Conf) {
     conf.line("");
     conf.line("# from the other node only");
     from(conf, &hosts(&peers), Some(&lan), &format!("meta l4proto {VRRP}"));
-    from(conf, &hosts(&peers), Some(&lan), &format!("tcp dport {}", port::AGENT));
+    let agents = format!("tcp dport {{ {}, {} }}", port::AGENT, port::BUNDLES);
+    from(conf, &hosts(&peers), Some(&lan), &agents);
     if *context.seed.datastore() == Datastore::Postgres {
         // The proxy of either node looks for the active database on both.
         from(conf, &hosts(&peers), Some(&lan), &format!("tcp dport {}", port::POSTGRES));
@@ -84,7 +85,7 @@ fn pair(context: &Context<'_>, conf: &mut Conf) {
         from(conf, &hosts(&[address]), Some(&link), &format!("tcp dport {}", context.seed.storage.port));
         if node.replication_address.is_some() {
             // The agents also talk over the second link, so that a cut of the first is seen as what it is.
-            from(conf, &hosts(&[address]), Some(&link), &format!("tcp dport {}", port::AGENT));
+            from(conf, &hosts(&[address]), Some(&link), &agents);
         }
     }
 }

@@ -58,6 +58,8 @@ pub mod port {
     pub const AGENT: u16 = 7790;
     /// Status page.
     pub const STATUS: u16 = 7791;
+    /// Blocks of an update, for the other node.
+    pub const BUNDLES: u16 = 7792;
     /// Kubelet.
     pub const KUBELET: u16 = 10250;
 }

@@ -77,6 +77,14 @@ pub enum Seen {
         /// Whether what is there now is the same file, device or folder that the record names.
         same_target: bool,
     },
+    /// A disk whose first data generation was being made when the power went.
+    Forming {
+        /// Whether this node's durable note about this disk says that the forming of the pair was begun, and no more:
+        /// nothing was written to the replicated device yet.
+        only_begun: bool,
+        /// Whether DRBD's metadata says that the disk holds one state of the data.
+        consistent: bool,
+    },
     /// DRBD's view of both nodes.
     Disks {
         /// Whether both disks are `Inconsistent` with metadata made just now (no data generation yet).
@@ -131,6 +139,12 @@ impl EmptyTarget {
             (_, Seen::Unfinished { same_target: false }) => {
                 refuse("a step was cut short on another target than this one".to_owned())
             }
+            (Target::BackingDevice, Seen::Forming { only_begun: true, consistent: false }) => {
+                Ok(Self { target })
+            }
+            (Target::BackingDevice, Seen::Forming { .. }) => {
+                refuse("the disk may hold a copy of the pair's data".to_owned())
+            }
             (Target::BothNodesData, Seen::Disks { both_just_created, connected }) => {
                 if !connected {
                     return refuse("the other node is not connected, so its disk is not known".to_owned());
@@ -142,7 +156,7 @@ impl EmptyTarget {
             }
             (_, Seen::Something { what }) => refuse(format!("{what} is there already")),
             (_, Seen::Nothing) => refuse("the device is not there".to_owned()),
-            (_, Seen::Device { .. } | Seen::Disks { .. }) => {
+            (_, Seen::Device { .. } | Seen::Disks { .. } | Seen::Forming { .. }) => {
                 refuse("what was seen is something else".to_owned())
             }
         }
@@ -347,6 +361,8 @@ mod tests {
         assert!(proven(Target::ReplicatedDevice, &EMPTY_DEVICE));
         assert!(proven(Target::BothNodesData, &Seen::Disks { both_just_created: true, connected: true }));
         assert!(proven(Target::BackingDevice, &Seen::Unfinished { same_target: true }));
+        assert!(proven(Target::BackingDevice, &Seen::Forming { only_begun: true, consistent: false }));
+        assert!(!proven(Target::ReplicatedDevice, &Seen::Forming { only_begun: true, consistent: false }));
     }
 
     #[test]
@@ -365,6 +381,8 @@ mod tests {
             Seen::Unfinished { same_target: false },
             Seen::Disks { both_just_created: true, connected: false },
             Seen::Disks { both_just_created: false, connected: true },
+            Seen::Forming { only_begun: false, consistent: false },
+            Seen::Forming { only_begun: true, consistent: true },
         ];
         for target in all {
             for seen in &full {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::netns::{Net, ip, run};
 
-const PORTS: [u16; 9] = [22, 111, 5432, 6443, 7788, 7790, 7791, 8080, 10250];
+const PORTS: [u16; 10] = [22, 111, 5432, 6443, 7788, 7790, 7791, 7792, 8080, 10250];
 
 /// Ports of the node that answer, asked from the namespace `from`; all at once, for at most a second.
 fn scan(net: &Net, from: usize, address: &str) -> Vec<u16> {
@@ -71,7 +71,7 @@ fn only_what_the_seed_says_gets_through() {
     for address in ["192.0.2.60", "2001:db8::60"] {
         assert_eq!(scan(&net, STRANGER, address), [22, 8080], "a stranger at {address}");
     }
-    assert_eq!(scan(&net, PEER, "192.0.2.60"), [22, 5432, 6443, 7788, 7790, 8080, 10250]);
+    assert_eq!(scan(&net, PEER, "192.0.2.60"), [22, 5432, 6443, 7788, 7790, 7792, 8080, 10250]);
     // The replication runs over the first address, which is the IPv4 one.
-    assert_eq!(scan(&net, PEER, "2001:db8::60"), [22, 5432, 6443, 7790, 8080, 10250]);
+    assert_eq!(scan(&net, PEER, "2001:db8::60"), [22, 5432, 6443, 7790, 7792, 8080, 10250]);
 }

@@ -40,12 +40,15 @@ mod tests;
 
 use crate::facts::{Booted, Facts, image_info};
 use crate::member::{Own, OwnDisk, Place};
+use crate::update::bundle::peer::{Client, serve};
+use crate::update::bundle::{About, Bundles, HostShelf};
 use crate::update::driver::hands::HostHands;
 use anyhow::Context;
 use config::Config;
 use edgepair_host_io::HostRunner;
+use edgepair_layout::format::DATASTORE;
 use edgepair_layout::path::{AGENT_LOCK, AGENT_SOCKET, RUN_DIR};
-use edgepair_render::names::KEEPALIVED_FIFO;
+use edgepair_render::names::{KEEPALIVED_FIFO, port};
 use engine::{Boot, Input, Started};
 use notify::Systemd;
 use ports::{HostKernel, Ports};
@@ -72,8 +75,8 @@ pub fn run() -> anyhow::Result<()> {
         .context("another agent runs on this node, or a fence handler is deciding right now")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // drbdadm, programs on the data set, and one to spare; each has a stack.
-        .max_blocking_threads(4)
+        // drbdadm, programs on the data set, a slot that is written for minutes, and two to spare; each has a stack.
+        .max_blocking_threads(5)
         .thread_stack_size(256 << 10)
         .thread_keep_alive(Duration::from_secs(5))
         .build()?;
@@ -133,7 +136,8 @@ fn begin() -> anyhow::Result<Started> {
         version: image_info(Path::new("/"), "IMAGE_VERSION").unwrap_or_else(|| "not known".to_owned()),
         slot: facts.get::<Booted>("booted").and_then(|booted| booted.slot),
     };
-    let hands = HostHands::new(Arc::new(HostRunner), &boot.version, false);
+    let bundles = bundles(&config);
+    let hands = HostHands::new(Arc::new(HostRunner), &boot.version, false, bundles.clone());
     let ports = Ports::new(
         Place::default(),
         Arc::new(HostRunner),
@@ -141,7 +145,26 @@ fn begin() -> anyhow::Result<Started> {
         Rc::new(HostKernel),
     )
     .with_update(Rc::new(hands));
-    engine::start(config, boot, ports, None)
+    let (key, side) = (config.peer.key, config.side);
+    let started = engine::start(config, boot, ports, None)?;
+    let shelf = Arc::new(HostShelf::new(bundles));
+    // Without it the other node takes no update from this one; everything else goes on.
+    if let Err(error) = serve::listen(port::BUNDLES, key, side, shelf) {
+        log::warn(&format!("the other node cannot take updates from this one: {error}"));
+    }
+    Ok(started)
+}
+
+/// The bundles of this node, which the other one may have as well.
+fn bundles(config: &Config) -> Bundles {
+    let about = About {
+        board: image_info(Path::new("/"), "BOARD").unwrap_or_else(|| "not known".to_owned()),
+        datastore: (config.store == config::Store::Postgres).then_some(DATASTORE),
+    };
+    let at = |agent: &std::net::SocketAddr| std::net::SocketAddr::new(agent.ip(), port::BUNDLES);
+    let addresses = config.peer.peers.iter().map(at).collect();
+    let client = Client { key: config.peer.key, side: config.side, addresses };
+    Bundles::new(Place::default(), about, Some(client))
 }
 
 async fn work(

@@ -5,7 +5,7 @@ use crate::member::{KeptError, Place};
 use edgepair_layout::path;
 use pair_core::message::Policy;
 use pair_core::node::Durable;
-use pair_core::record::Side;
+use pair_core::record::{DiskId, Side};
 use serde::{Deserialize, Serialize};
 
 /// Version of the form. An older slot must read what a newer one wrote: fields are only added.
@@ -98,6 +98,15 @@ impl Memory {
         Ok(place.read::<Self>(path::PAIR_MEMORY)?.is_some_and(|memory| memory.joined()))
     }
 
+    /// Whether the forming of the pair was begun with this disk and nothing was written to it since.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn is_only_begun(place: &Place, disk: DiskId) -> Result<bool, KeptError> {
+        let memory = place.read::<Self>(path::PAIR_MEMORY)?;
+        Ok(memory.is_some_and(|memory| memory.formation.about(disk) == Formation::Begun))
+    }
+
     /// Keeps it; durable when this returns.
     ///
     /// # Errors
@@ -111,7 +120,7 @@ impl Memory {
 mod tests {
     use super::*;
     use pair_core::message::{Mode, WitnessId};
-    use pair_core::record::{DiskId, Epoch, Holder, Lineage, Record};
+    use pair_core::record::{Epoch, Holder, Lineage, Record};
 
     #[test]
     fn what_was_kept_comes_back_and_damage_is_no_new_box() {

@@ -46,7 +46,7 @@ struct Running {
 impl Running {
     async fn ask(&self, request: Request) -> Reply {
         let (reply, receiver) = oneshot::channel();
-        self.asked.send(Asked { request, reply }).await.unwrap();
+        self.asked.send(Asked { request, body: None, reply }).await.unwrap();
         receiver.await.unwrap()
     }
 

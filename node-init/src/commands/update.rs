@@ -1,7 +1,8 @@
 //! `node-init update status|start|rollback`.
 
-use crate::agent::control::{Reply, Request, ask};
-use crate::update::driver::said::Start;
+use crate::agent::control::{Reply, Request, ask, ask_with};
+use crate::update::bundle::http::is_address;
+use crate::update::driver::said::{PIPE, Start};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -29,10 +30,10 @@ enum Command {
     },
     /// Update both nodes to the version in a bundle: the standby first, then the other, or neither.
     #[command(
-        after_help = "Example:\n  node-init update start /var/tmp/site_1.4_amd64.bundle --limit-hours 8\n\nReturns as soon as the plan is kept; it survives reboots of both nodes. `node-init update status` shows how it goes.\nA version that failed its health check is refused."
+        after_help = "Examples:\n  node-init update start /var/tmp/site_1.4_amd64.bundle --limit-hours 8\n  node-init update start https://updates.example/site_1.4_amd64.bundle\n  ssh root@192.0.2.60 /usr/lib/edgepair/node-init update start - < site_1.4_amd64.bundle\n\nThe bundle goes straight into the other slot; this returns when it was read, or at once when the node fetches it. The plan survives reboots of both nodes, and the\nother node takes the bundle from this one. `node-init update status` shows how it goes.\nA version that failed its health check is refused."
     )]
     Start {
-        /// The bundle.
+        /// The bundle: a file, `-` for standard input, or an address (https://…, http://…) on a server that gives ranges.
         file: PathBuf,
         /// The other node is away: go on without it. It follows when it comes back.
         #[arg(long)]
@@ -63,17 +64,21 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             other => bail!("the agent answered {other:?}"),
         },
         Command::Start { file, solo, limit_hours, json } => {
+            let limit = limit_hours.map(|hours| hours * 3600);
+            let start = |file| Request::UpdateStart(Start { file, solo: *solo, limit });
+            if file.as_os_str() == PIPE {
+                return send(&start(PIPE.to_owned()), std::io::stdin(), *json);
+            }
+            if let Some(address) = file.to_str().filter(|file| is_address(file)) {
+                let words = "the plan is kept on this node, which fetches the bundle; node-init update status shows how it goes";
+                return accepted(start(address.to_owned()), *json, "not started", words);
+            }
             // The agent has another working directory.
             let file = std::fs::canonicalize(file).with_context(|| file.display().to_string())?;
+            let bundle = std::fs::File::open(&file).with_context(|| file.display().to_string())?;
             let file =
                 file.to_str().context("the path is not UTF-8; give the bundle another name")?.to_owned();
-            let start = Start { file, solo: *solo, limit: limit_hours.map(|hours| hours * 3600) };
-            accepted(
-                Request::UpdateStart(start),
-                *json,
-                "not started",
-                "the plan is kept on this node; node-init update status shows how it goes",
-            )?;
+            send(&start(file), bundle, *json)?;
         }
         Command::Rollback { json } => {
             accepted(
@@ -83,6 +88,27 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "the other version boots now; run this on the other node as well",
             )?;
         }
+    }
+    Ok(())
+}
+
+/// Hands the agent a bundle and stays until it was read.
+fn send(request: &Request, bundle: impl std::io::Read + Send + 'static, json: bool) -> anyhow::Result<()> {
+    let (reply, sending) = ask_with(request, bundle, ANSWER)?;
+    match reply {
+        Reply::Accepted if json => {}
+        Reply::Accepted => println!("the plan is kept on this node; the bundle goes into the other slot"),
+        Reply::Refused(why) => bail!("not started: {why}"),
+        other => bail!("the agent answered {other:?}"),
+    }
+    let sent = sending.context("the agent did not want the bundle")?.join();
+    match sent {
+        Ok(Ok(bytes)) if json => println!("{}", serde_json::json!({ "accepted": true, "bytes": bytes })),
+        Ok(Ok(bytes)) => println!("{bytes} bytes were read; node-init update status shows how it goes"),
+        Ok(Err(error)) => {
+            bail!("the bundle was not read to its end ({error}); node-init update status says why")
+        }
+        Err(_) => bail!("the sending of the bundle broke off"),
     }
     Ok(())
 }

@@ -9,9 +9,11 @@
 //! - [`boot`]: the boot loader's entries. What is decided about them is pure and holds at a power cut anywhere.
 //! - [`slot`]: the other slot.
 //! - [`health`]: the verdict on a trial.
+//! - [`bundle`]: where a slot's blocks come from, and whether they may.
 //! - [`driver`]: the pair core's machine with its memory, its hands and the other node.
 
 pub mod boot;
+pub mod bundle;
 pub mod driver;
 pub mod health;
 pub mod slot;

@@ -11,6 +11,7 @@ mod pair_power_cuts;
 mod pair_promote;
 mod pair_reboots;
 mod pair_refusals;
+mod pair_update;
 mod secure_boot;
 mod seed_one_node;
 mod seed_refused;
@@ -39,6 +40,8 @@ pub struct Context<'a> {
     pub accel: Accel,
     /// The keys that the image's boot files are signed with, when they are.
     pub secure_boot: Option<&'a Path>,
+    /// Bundles of later versions, with the key that they are signed with.
+    pub updates: Option<&'a Path>,
 }
 
 impl Context<'_> {
@@ -82,5 +85,10 @@ const BASE: &[Scenario] = &[
 ];
 
 /// They need an image of another kind than the default one, or take too long for every test run.
-const NAMED: &[Scenario] =
-    &[secure_boot::SCENARIO, witness::SCENARIO, pair_ports::SCENARIO, pair_refusals::SCENARIO];
+const NAMED: &[Scenario] = &[
+    secure_boot::SCENARIO,
+    witness::SCENARIO,
+    pair_ports::SCENARIO,
+    pair_refusals::SCENARIO,
+    pair_update::SCENARIO,
+];

@@ -79,7 +79,7 @@ impl Bench {
         let dir = root().join("target/bench");
         let this = Self { dir };
         let script = r#"set -eu
-dir=$1 image=$2 left_out=$3 cache=$4 mkosi=$5
+dir=$1 image=$2 left_out=$3 cache=$4 mkosi=$5 sources=$6
 rm -rf "$dir/source" "$dir/cache" "$dir/out" "$dir/mkosi"
 mkdir -p "$dir/source" "$dir/cache/steps"
 git ls-files -z --cached --others --exclude-standard | tar -c --null --files-from=- | tar -x -C "$dir/source"
@@ -91,11 +91,10 @@ cp -al "$cache/tools" "$cache/apt" "$dir/cache/"
 if [ -d "$cache/steps/node-init" ]; then cp -al "$cache/steps/node-init" "$dir/cache/steps/"; fi
 if [ ! -x "$dir/mkosi-tree/usr/bin/mkosi" ]; then
   rm -rf "$dir/mkosi-tree"; mkdir "$dir/mkosi-tree"
-  sources=$(cat "$cache"/apt/*/etc/sources.list | sort -u)
   mmdebstrap --variant=minbase --format=tar --include="$mkosi" --aptopt='APT::Install-Recommends "false"' \
     --keyring=/usr/share/keyrings/debian-archive-keyring.gpg trixie - "$sources" | tar -x -C "$dir/mkosi-tree" --exclude='./dev/*'
 fi
-mkdir -p "$dir/mkosi/mkosi.repart" "$dir/mkosi/mkosi.sandbox/etc/apt/sources.list.d" "$dir/mkosi/mkosi.pkgcache" "$dir/mkosi/mkosi.cache" "$dir/mkosi/work"
+mkdir -p "$dir/mkosi/mkosi.repart" "$dir/mkosi/mkosi.sandbox/etc/apt/sources.list.d" "$dir/mkosi/mkosi.pkgcache" "$dir/mkosi/mkosi.cache"
 cp -r "$dir/source/overlays/base" "$dir/mkosi/mkosi.extra"
 cd "$dir/source"
 "$dir/../release/edgepair" build "$image" --dry-run > "$dir/plan"
@@ -105,7 +104,8 @@ cd "$dir/source"
         if !edgepair.is_file() {
             return Err("edgepair was not compiled".into());
         }
-        shell(script, &[&text(&this.dir), image, LEFT_OUT, &text(&cache), MKOSI])?;
+        let sources = sources(&cache.join("apt"))?;
+        shell(script, &[&text(&this.dir), image, LEFT_OUT, &text(&cache), MKOSI, &sources])?;
         let plan = fs::read_to_string(this.dir.join("plan")).map_err(|error| format!("plan: {error}"))?;
         // Ours runs with a lock file, as mkosi runs with its packages downloaded.
         this.edgepair(&["lock", "images/x86-64.toml"])?;
@@ -129,7 +129,7 @@ cd "$dir/source"
              [Output]\nFormat=disk\nImageId=bench\nImageVersion=1\nOutputDirectory=out\nSplitArtifacts=\n\n\
              [Content]\nBootable=yes\nBootloader=systemd-boot\nUnifiedKernelImages=yes\nWithDocs=no\nSourceDateEpoch=1767225600\n\
              KernelCommandLine={arguments}\nPackages=\n{packages}\n\
-             [Build]\nPackageCacheDirectory=mkosi.pkgcache\nCacheDirectory=mkosi.cache\nWorkspaceDirectory=work\nIncremental=yes\n"
+             [Build]\nPackageCacheDirectory=mkosi.pkgcache\nCacheDirectory=mkosi.cache\nWorkspaceDirectory=/var/tmp\nIncremental=yes\n"
         );
         let sources = mkosi_sources(&self.dir.join("cache/apt"))?;
         let repart = [
@@ -235,16 +235,20 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// The archive that ours has just asked, in the form that mkosi takes (deb822, sources.list(5)).
-fn mkosi_sources(apt: &Path) -> Result<String, String> {
+/// The archive that ours has asked last, as apt has it (sources.list(5)). Others in the cache may be gone.
+fn sources(apt: &Path) -> Result<String, String> {
     let folders = fs::read_dir(apt).map_err(|error| format!("{}: {error}", apt.display()))?;
     let asked = |folder: &PathBuf| fs::metadata(folder.join("fetched")).and_then(|meta| meta.modified()).ok();
     let newest = folders.flatten().map(|entry| entry.path()).filter(|folder| asked(folder).is_some());
     let newest = newest.max_by_key(asked).ok_or("ours has asked no archive")?;
     let path = newest.join("etc/sources.list");
-    let list = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let stanzas = list.lines().filter_map(stanza).collect::<Vec<_>>().join("\n");
-    if stanzas.is_empty() { Err(format!("{} names no archive", path.display())) } else { Ok(stanzas) }
+    fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The same in the form that mkosi takes (deb822).
+fn mkosi_sources(apt: &Path) -> Result<String, String> {
+    let stanzas = sources(apt)?.lines().filter_map(stanza).collect::<Vec<_>>().join("\n");
+    if stanzas.is_empty() { Err("ours has asked an archive without a name".into()) } else { Ok(stanzas) }
 }
 
 /// `deb [options] URI suite components`, as a stanza. The options are ours: mkosi verifies with Debian's keys.

@@ -9,7 +9,7 @@ use clap::Args;
 use edgepair_bundle::manifest::{Compatible, Part, Span, Wave};
 use edgepair_bundle::{Digest, Manifest, Packer, Time, Version};
 use edgepair_layout::format;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// `edgepair bundle create`.
@@ -30,13 +30,13 @@ pub struct CreateArgs {
     #[arg(long, value_name = "BOARD")]
     board: Vec<String>,
     /// Once this version is kept, nothing older than FLOOR is installed any more. By default everything older may follow.
-    #[arg(long, value_name = "FLOOR", default_value = "0", value_parser = version)]
+    #[arg(long, value_name = "FLOOR", default_value = FLOOR, value_parser = version)]
     floor: Version,
     /// Not to be installed after this moment, for example 2027-06-30T00:00:00Z.
     #[arg(long, value_name = "TIME", value_parser = time)]
     expires: Option<Time>,
     /// A trial that takes longer than this many seconds has failed.
-    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(60..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = TRIAL_SECONDS, value_parser = clap::value_parser!(u32).range(60..=86_400))]
     trial_seconds: u32,
     /// From TIME on, PERCENT of all pairs update by themselves; the last wave has 100. Without, all may at once.
     #[arg(long, value_name = "PERCENT@TIME", value_parser = wave)]
@@ -64,30 +64,65 @@ fn wave(text: &str) -> Result<Wave, String> {
     Ok(Wave { percent, from: Time::parse(from).ok_or_else(wrong)? })
 }
 
+/// What a bundle says that does not follow from its image.
+#[derive(Debug)]
+pub struct Terms {
+    boards: Vec<String>,
+    floor: Version,
+    expires: Option<Time>,
+    trial_seconds: u32,
+    waves: Vec<Wave>,
+    extension: Option<String>,
+}
+
+impl CreateArgs {
+    fn terms(&self) -> Terms {
+        Terms {
+            boards: self.board.clone(),
+            floor: self.floor.clone(),
+            expires: self.expires,
+            trial_seconds: self.trial_seconds,
+            waves: self.wave.clone(),
+            extension: self.extension.clone(),
+        }
+    }
+}
+
+impl Terms {
+    /// Those of `bundle create` without options.
+    ///
+    /// # Errors
+    /// Never; the version is a constant.
+    pub fn usual() -> anyhow::Result<Self> {
+        Ok(Self {
+            boards: Vec::new(),
+            floor: Version::parse(FLOOR).context("the usual floor")?,
+            expires: None,
+            trial_seconds: TRIAL_SECONDS,
+            waves: Vec::new(),
+            extension: None,
+        })
+    }
+}
+
+/// Everything older may follow.
+const FLOOR: &str = "0";
+/// A trial takes no longer, unless it is said otherwise.
+const TRIAL_SECONDS: u32 = 900;
+
+/// Where a build's bundle goes when nobody says otherwise.
+pub fn usual_place(folder: &Path, stem: &str) -> PathBuf {
+    folder.join(format!("{stem}.bundle"))
+}
+
 /// Runs it.
 pub fn run(args: &CreateArgs) -> anyhow::Result<ExitCode> {
     let words = args.passphrase_file.as_deref().map_or(Passphrase::Ask, Passphrase::File);
     let signer = args.sign.as_deref().map(|key| Signer::open(key, words)).transpose()?;
     let output = Output::open(&args.folder)?;
-    let template = template(args, &output)?;
-    let out = args.out.clone().unwrap_or_else(|| args.folder.join(format!("{}.bundle", output.stem())));
-    let progress = Progress::default();
-    let running = progress.start("bundle", &format!("Update bundle {}", out.display()), "asked for");
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(".".as_ref());
-    let spool = tempfile::tempfile_in(folder)
-        .with_context(|| format!("cannot make a temporary file in {}", folder.display()))?;
-    let mut packer = Packer::new(spool)?;
-    output.pack(&mut packer)?;
-    let comment = format!("file:manifest.toml bundle:{}", output.stem());
-    let manifest = write_whole(&out, |file| {
-        packer.finish(
-            template,
-            |text| signer.as_ref().map(|signer| signer.sign(text.as_bytes(), &comment)).into_iter().collect(),
-            file,
-        )
-    })?;
+    let out = args.out.clone().unwrap_or_else(|| usual_place(&args.folder, &output.stem()));
+    let manifest = make(&output, &args.terms(), &out, signer.as_ref(), &Progress::default())?;
     let size = std::fs::metadata(&out)?.len();
-    running.finish(&crate::definition::size::show(size));
     if args.json {
         let key = signer.as_ref().map(Signer::id);
         println!(
@@ -107,13 +142,43 @@ pub fn run(args: &CreateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn template(args: &CreateArgs, output: &Output) -> anyhow::Result<Manifest> {
+/// Makes the bundle of a build.
+///
+/// # Errors
+/// When the build's folder is not whole, or the bundle cannot be written.
+pub fn make(
+    output: &Output,
+    terms: &Terms,
+    out: &Path,
+    signer: Option<&Signer>,
+    progress: &Progress,
+) -> anyhow::Result<Manifest> {
+    let template = template(terms, output)?;
+    let running = progress.start("bundle", &format!("Update bundle {}", out.display()), "asked for");
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(".".as_ref());
+    let spool = tempfile::tempfile_in(folder)
+        .with_context(|| format!("cannot make a temporary file in {}", folder.display()))?;
+    let mut packer = Packer::new(spool)?;
+    output.pack(&mut packer)?;
+    let comment = format!("file:manifest.toml bundle:{}", output.stem());
+    let manifest = write_whole(out, |file| {
+        packer.finish(
+            template,
+            |text| signer.map(|signer| signer.sign(text.as_bytes(), &comment)).into_iter().collect(),
+            file,
+        )
+    })?;
+    running.finish(&crate::definition::size::show(std::fs::metadata(out)?.len()));
+    Ok(manifest)
+}
+
+fn template(terms: &Terms, output: &Output) -> anyhow::Result<Manifest> {
     let build = &output.manifest;
     let digest = |what: &str, text: &str| {
         Digest::parse(text).ok_or_else(|| anyhow!("the {what} in the build's manifest is no SHA-256 digest"))
     };
     let mut boards = vec![build.board.clone()];
-    boards.extend(args.board.iter().filter(|board| **board != build.board).cloned());
+    boards.extend(terms.boards.iter().filter(|board| **board != build.board).cloned());
     let one = |number| Span { min: number, max: number };
     Ok(Manifest {
         name: build.name.clone(),
@@ -123,16 +188,16 @@ fn template(args: &CreateArgs, output: &Output) -> anyhow::Result<Manifest> {
         boards,
         root_hash: digest("root hash", &build.root_hash)?,
         build: Some(digest("identity", &build.identity)?),
-        floor: args.floor.clone(),
-        expires: args.expires,
-        trial_seconds: args.trial_seconds,
-        extension: args.extension.clone(),
+        floor: terms.floor.clone(),
+        expires: terms.expires,
+        trial_seconds: terms.trial_seconds,
+        extension: terms.extension.clone(),
         compatible: Compatible {
             pair_protocol: one(format::PAIR_PROTOCOL),
             datastore: one(format::DATASTORE),
             state: one(format::STATE),
         },
-        waves: args.wave.clone(),
+        waves: terms.waves.clone(),
         index: Part { size: 0, sha256: Digest::of(b"") },
         payloads: Vec::new(),
     })

@@ -2,7 +2,7 @@
 //!
 //! Format and checks are the node's own (`edgepair-bundle`); here are only files and printing.
 
-mod create;
+pub mod create;
 mod inspect;
 mod sign;
 mod verify;
@@ -71,7 +71,7 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
 }
 
 /// A library's refusal, with what to do about it.
-fn refused(path: &Path, error: &edgepair_bundle::Error) -> anyhow::Error {
+pub fn refused(path: &Path, error: &edgepair_bundle::Error) -> anyhow::Error {
     anyhow::anyhow!("{}: {error}\n  to do: {}", path.display(), error.advice())
 }
 

@@ -157,7 +157,12 @@ impl Rules<'_> {
         let fixed =
             [(22, "SSH"), (2379, "etcd"), (2380, "etcd"), (5432, "PostgreSQL"), (5433, "the database proxy")]
                 .into_iter()
-                .chain([(7790, "the agent"), (7791, "the status page"), (10250, "the kubelet")]);
+                .chain([
+                    (7790, "the agent"),
+                    (7791, "the status page"),
+                    (7792, "updates"),
+                    (10250, "the kubelet"),
+                ]);
         let mut taken: Vec<(i64, String)> = fixed.map(|(port, who)| (port, who.to_owned())).collect();
         for (key, default) in
             [("storage.port", 7788), ("kubernetes.api_port", 6443), ("kubernetes.balancer.port", 7443)]

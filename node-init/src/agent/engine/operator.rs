@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 impl Agent {
     pub(super) fn asked(&mut self, asked: Asked) {
-        let Asked { request, reply } = asked;
+        let Asked { request, body, reply } = asked;
         match request {
             Request::Status => {
                 self.look(false);
@@ -32,7 +32,7 @@ impl Agent {
                 self.event(Event::Operator(Command::Leave));
             }
             Request::UpdateStatus | Request::UpdateStart(_) | Request::UpdateRollback => {
-                self.update_asked(request, reply);
+                self.update_asked(request, body, reply);
             }
             Request::FencePeer | Request::LocalIoError => {
                 // The kernel asks before its event has been read.

@@ -5,6 +5,7 @@ use crate::agent::config::{Config, Store};
 use crate::agent::control::{Reply, Request};
 use crate::agent::peer::wire::Said;
 use crate::agent::ports::Ports;
+use crate::update::bundle::Body;
 use crate::update::driver::{Done, Driver, Want};
 use crate::update::health::Seen;
 use pair_core::view::{Disk, Role};
@@ -85,7 +86,12 @@ impl Agent {
         }
     }
 
-    pub(super) fn update_asked(&mut self, request: Request, reply: oneshot::Sender<Reply>) {
+    pub(super) fn update_asked(
+        &mut self,
+        request: Request,
+        body: Option<Body>,
+        reply: oneshot::Sender<Reply>,
+    ) {
         let Some(driver) = &mut self.update else {
             let _ = reply
                 .send(Reply::Refused("this node has no slots to update; the journal says why".to_owned()));
@@ -93,7 +99,7 @@ impl Agent {
         };
         let (answer, receiver) = oneshot::channel();
         match request {
-            Request::UpdateStart(start) => driver.start(start, answer),
+            Request::UpdateStart(start) => driver.start(start, body, answer),
             Request::UpdateRollback => driver.roll_back(answer),
             _ => {
                 let _ = reply.send(Reply::Update(Box::new(driver.status())));

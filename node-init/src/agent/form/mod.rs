@@ -12,7 +12,8 @@
 //! Each state is durable before the next thing happens, on the node that acts and, while it is connected, on the
 //! other one. So the pair may lose power at any instant, and whichever node is active next goes on. `Begun` and
 //! `Formatting` mean that nobody has been served from this data set yet; that is why a node may format what it finds
-//! then, and never again after `Done`. A connected node that has not noted `Done` keeps the other from serving.
+//! then, and never again after `Done`. A power cut while the synchronisation is skipped can leave a generation on one disk
+//! only; provisioning makes such a disk new again (`provision::storage`). A connected node that has not noted `Done` keeps the other from serving.
 
 pub mod data;
 pub mod verifier;

@@ -1,9 +1,10 @@
 //! Hands that open any bundle and never finish writing it.
 
 use crate::update::boot::Standing;
+use crate::update::bundle::Body;
 use crate::update::driver::hands::{Hands, Job, Look, Offer, Work};
+use crate::update::driver::said::Start;
 use crate::update::health::{Finding, Seen};
-use std::path::PathBuf;
 
 pub struct Idle;
 
@@ -16,8 +17,8 @@ impl Hands for Idle {
         at_once(Look { versions: vec![("1.0".to_owned(), Standing::Kept)], ..Look::default() })
     }
 
-    fn open(&self, file: PathBuf) -> Work<Offer> {
-        let version = file.to_string_lossy().into_owned();
+    fn open(&self, start: &Start, _body: Option<Body>) -> Work<Offer> {
+        let version = start.file.clone();
         at_once(Offer { version, bundle: "any".to_owned(), trial_limit: 60 })
     }
 

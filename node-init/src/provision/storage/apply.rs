@@ -66,7 +66,8 @@ pub fn apply(disk: &mut dyn Disk, wanted: &Wanted, seen: &Seen, step: Step) -> a
                 None => disk.mint()?,
             };
             let hardware = disk.hardware(wanted)?;
-            if again.is_none() {
+            let recorded = seen.device_begun.as_ref().is_some_and(|begun| begun.identity == identity);
+            if again.is_none() || !recorded {
                 disk.record(&proof, &Begun { identity: identity.clone(), chosen: Some(mint.to_string()) })?;
             }
             if unfinished {

@@ -17,6 +17,7 @@ use super::image::{self, Aligned, open_direct};
 use super::kernel;
 use super::plan::{Backing, Device, Drbd, File, Loop, Seen, Wanted};
 use super::superblock::{self, Superblock};
+use crate::agent::store::Memory;
 use crate::begun::Begun;
 use crate::facts::{Facts, Progress};
 use crate::member::{DiskFile, Hardware, Place};
@@ -192,6 +193,14 @@ impl Disk for Host {
         let space = nix::sys::statvfs::statvfs(state).context(path::STATE_DIR)?;
         let kind = nix::sys::statfs::statfs(state).context(path::STATE_DIR)?.filesystem_type();
         let in_file = matches!(wanted.backing, Backing::File(_));
+        let disk_id = DiskFile::load(&self.place)?;
+        let only_begun = match &disk_id {
+            Some(file) => {
+                let own = file.on(&self.hardware(wanted)?);
+                Memory::is_only_begun(&self.place, own.id)?
+            }
+            None => false,
+        };
         Ok(Seen {
             state_is_kept: kind != nix::sys::statfs::TMPFS_MAGIC,
             free: space.blocks_available() * space.fragment_size(),
@@ -200,7 +209,8 @@ impl Disk for Host {
             loop_device: if in_file { self.loop_device() } else { Loop::None },
             device: self.device(wanted)?,
             device_begun: Begun::load(&self.place, Target::BackingDevice)?,
-            disk_id: DiskFile::load(&self.place)?,
+            disk_id,
+            only_begun,
             drbd: kernel::drbd(&fs::read_to_string("/proc/drbd").unwrap_or_default(), 0),
             watchdog_ms: self.manager.watchdog_ms()?,
         })

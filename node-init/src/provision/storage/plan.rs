@@ -114,6 +114,8 @@ pub struct Seen {
     pub device_begun: Option<Begun>,
     /// The kept identity of the replica.
     pub disk_id: Option<DiskFile>,
+    /// The agent's note about this replica: the forming of the pair was begun, and no more.
+    pub only_begun: bool,
     /// DRBD.
     pub drbd: Drbd,
     /// The hardware watchdog's time, milliseconds.
@@ -313,6 +315,20 @@ fn write_file(size: u64, seen: &Seen) -> Next {
     }
 }
 
+/// A power cut while the first synchronisation was skipped leaves a disk with a data generation and nothing on it, or
+/// both disks so. DRBD neither makes such a disk current nor has a peer without generation follow it
+/// (drbd_receiver.c, `drbd_sync_handshake`: "I shall become SyncSource, but I am inconsistent"). Its metadata is made anew,
+/// with the same number, and forming goes on. Where the peer has got further, this disk is synchronised in full.
+fn half_made(identity: &str, found: Superblock, disk: &DiskFile, seen: &Seen) -> Option<Next> {
+    if found.just_created || seen.drbd != Drbd::None {
+        return None;
+    }
+    let seen = Emptiness::Forming { only_begun: seen.only_begun, consistent: found.consistent };
+    let proof = EmptyTarget::prove(Target::BackingDevice, &seen).ok()?;
+    let (identity, again) = (identity.to_owned(), Some(disk.mint));
+    Some(Next::Step(Step::Metadata { proof, identity, unfinished: true, again }))
+}
+
 /// Metadata and identity; `None` when both are as they should be.
 fn metadata(wanted: &Wanted, seen: &Seen) -> Option<Next> {
     let Device::Present { identity, metadata, signatures, ends_are_zero } = &seen.device else {
@@ -345,7 +361,7 @@ fn metadata(wanted: &Wanted, seen: &Seen) -> Option<Next> {
         (Some(found), Some(disk), begun) if disk.target == *identity => match begun {
             Some(_) if again == Some(disk.mint) => Some(Next::Step(Step::Finish(Target::BackingDevice))),
             Some(begun) => Some(make(begun.seen(identity))),
-            None if disk.pair == wanted.pair => None,
+            None if disk.pair == wanted.pair => half_made(identity, *found, disk, seen),
             None if found.just_created => Some(Next::Step(Step::Pair)),
             None => Some(blocked(
                 format!(

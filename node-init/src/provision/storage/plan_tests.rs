@@ -28,7 +28,7 @@ fn begun(identity: &str, chosen: Option<DiskId>) -> Option<Begun> {
 fn device(metadata: Option<bool>) -> Device {
     Device::Present {
         identity: "file 12".into(),
-        metadata: metadata.map(|just_created| Superblock { just_created }),
+        metadata: metadata.map(|just_created| Superblock { just_created, consistent: !just_created }),
         signatures: Vec::new(),
         ends_are_zero: true,
     }
@@ -45,6 +45,7 @@ fn done() -> Seen {
         device: device(Some(false)),
         device_begun: None,
         disk_id: Some(disk_id()),
+        only_begun: false,
         drbd: Drbd::Attached,
         watchdog_ms: 10_000,
     }
@@ -225,4 +226,33 @@ fn a_disk_emptied_by_hand_gets_a_new_identity() {
         next(&file_mode(), &seen),
         Next::Step(Step::Metadata { unfinished: false, again: None, .. })
     ));
+}
+
+#[test]
+fn a_disk_with_half_a_first_generation_is_made_anew_and_no_other() {
+    let wanted = file_mode();
+    let metadata = |consistent, just_created| Device::Present {
+        identity: "file 12".into(),
+        metadata: Some(Superblock { just_created, consistent }),
+        signatures: Vec::new(),
+        ends_are_zero: false,
+    };
+    let half = Seen { device: metadata(false, false), only_begun: true, drbd: Drbd::None, ..done() };
+    let Next::Step(Step::Metadata { unfinished: true, again, .. }) = next(&wanted, &half) else {
+        panic!("{:?}", next(&wanted, &half))
+    };
+    assert_eq!(again, Some(disk_id().mint), "it stays the same replica");
+    for seen in [
+        Seen { only_begun: false, ..half.clone() },
+        Seen { device: metadata(true, false), ..half.clone() },
+        Seen { device: metadata(false, true), ..half.clone() },
+        Seen { drbd: Drbd::Diskless, ..half.clone() },
+    ] {
+        assert_eq!(what(&wanted, &seen), "attach", "{seen:?}");
+    }
+    assert_eq!(
+        next(&wanted, &Seen { drbd: Drbd::Attached, ..half }),
+        Next::Done,
+        "never below a running DRBD"
+    );
 }

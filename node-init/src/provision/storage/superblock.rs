@@ -6,18 +6,23 @@ pub const LENGTH: u64 = 4096;
 
 /// Offsets of the fields.
 const CURRENT_UUID: usize = 8;
+const FLAGS: usize = 56;
 const MAGIC: usize = 60;
 
 /// `DRBD_MD_MAGIC_08` and `DRBD_MD_MAGIC_84_UNCLEAN` (drbd_int.h).
 const MAGICS: [u32; 2] = [0x8374_026b, 0x8374_026c];
 /// `UUID_JUST_CREATED` (drbd.h): metadata that no data was ever written under.
 const JUST_CREATED: u64 = 4;
+/// `MDF_CONSISTENT` (drbd.h): what is on the disk is one state of the data, be it an old one.
+const CONSISTENT: u32 = 1;
 
 /// Found at the end of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Superblock {
     /// No data was ever written under it.
     pub just_created: bool,
+    /// What is on the disk is one state of the data; of a disk without this flag nobody is ever served.
+    pub consistent: bool,
 }
 
 /// Where the superblock of internal metadata is on a device of so many bytes; `None` on one that is too small.
@@ -33,7 +38,11 @@ pub fn parse(block: &[u8]) -> Option<Superblock> {
     let magic = u32::from_be_bytes(block.get(MAGIC..MAGIC + 4)?.try_into().ok()?);
     let current = u64::from_be_bytes(block.get(CURRENT_UUID..CURRENT_UUID + 8)?.try_into().ok()?);
     // The lowest bit only says that the node was Primary when the number was written.
-    MAGICS.contains(&magic).then_some(Superblock { just_created: current & !1 == JUST_CREATED })
+    let flags = u32::from_be_bytes(block.get(FLAGS..FLAGS + 4)?.try_into().ok()?);
+    MAGICS.contains(&magic).then_some(Superblock {
+        just_created: current & !1 == JUST_CREATED,
+        consistent: flags & CONSISTENT != 0,
+    })
 }
 
 #[cfg(test)]
@@ -53,11 +62,14 @@ mod tests {
         let mut block = vec![0; 4096];
         let bytes = hex::decode(NEW.concat()).unwrap();
         block[..bytes.len()].copy_from_slice(&bytes);
-        assert_eq!(parse(&block), Some(Superblock { just_created: true }));
+        assert_eq!(parse(&block), Some(Superblock { just_created: true, consistent: false }));
         block[8..16].copy_from_slice(&0x1234_5678_9abc_def1_u64.to_be_bytes());
-        assert_eq!(parse(&block), Some(Superblock { just_created: false }));
+        let half = Superblock { just_created: false, consistent: false };
+        assert_eq!(parse(&block), Some(half));
         block[63] = 0x6c;
-        assert_eq!(parse(&block), Some(Superblock { just_created: false }), "not cleanly detached");
+        assert_eq!(parse(&block), Some(half), "not cleanly detached");
+        block[59] |= 1;
+        assert_eq!(parse(&block), Some(Superblock { consistent: true, ..half }));
         block[63] = 0;
         assert_eq!(parse(&block), None);
         assert_eq!(parse(&[]), None);

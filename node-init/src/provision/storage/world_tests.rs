@@ -25,6 +25,8 @@ enum Tail {
     Torn,
     /// Metadata; `true` until data is written under it.
     Metadata(bool),
+    /// Metadata with a data generation, cut before the disk was made current under it.
+    HalfMade,
     /// Somebody's file system.
     Foreign,
 }
@@ -46,6 +48,7 @@ struct World {
     tail: Tail,
     records: Vec<(Target, Begun)>,
     disk_id: Option<DiskFile>,
+    only_begun: bool,
     // Gone with it.
     attached_loop: bool,
     attached: bool,
@@ -69,6 +72,7 @@ impl World {
             tail,
             records: Vec::new(),
             disk_id: None,
+            only_begun: false,
             attached_loop: false,
             attached: false,
             watchdog_ms: 120_000,
@@ -134,7 +138,8 @@ impl Disk for World {
         let identity =
             if file_mode { format!("file {}", self.file_number) } else { "disk serial 1".to_owned() };
         let metadata = match self.tail {
-            Tail::Metadata(just_created) => Some(Superblock { just_created }),
+            Tail::Metadata(just_created) => Some(Superblock { just_created, consistent: !just_created }),
+            Tail::HalfMade => Some(Superblock { just_created: false, consistent: false }),
             _ => None,
         };
         let signatures = match self.tail {
@@ -165,6 +170,7 @@ impl Disk for World {
             },
             device_begun: record(Target::BackingDevice),
             disk_id: self.disk_id.clone(),
+            only_begun: self.only_begun,
             drbd: if self.attached { Drbd::Attached } else { Drbd::None },
             watchdog_ms: self.watchdog_ms,
         })
@@ -245,7 +251,7 @@ impl Disk for World {
     fn attach(&mut self) -> anyhow::Result<()> {
         let mint = self.disk_id.as_ref().context("attached without an identity").map(|file| file.mint);
         mint?;
-        assert!(matches!(self.tail, Tail::Metadata(_)));
+        assert!(matches!(self.tail, Tail::Metadata(_) | Tail::HalfMade));
         self.act("attach", |_| {}, |world| world.attached = true)
     }
 
@@ -306,6 +312,36 @@ fn a_cut_at_every_point_is_answered_by_the_next_boot() {
             }
         }
         println!("{all} acts, {} cuts", all * 3);
+    }
+}
+
+#[test]
+fn half_a_first_generation_is_made_anew_whatever_is_cut_then() {
+    for device in [false, true] {
+        let wanted = wanted(device);
+        let mut made = World::new(Tail::Zero);
+        made.boot(&wanted).unwrap().unwrap();
+        made.off();
+        let mint = made.disk_id.clone();
+        (made.tail, made.only_begun, made.acts, made.log) = (Tail::HalfMade, true, 0, Vec::new());
+        let mut whole = made.clone();
+        whole.boot(&wanted).unwrap().unwrap();
+        assert_eq!(whole.tail, Tail::Metadata(true), "{:?}", whole.log);
+        for at in 1..=whole.acts {
+            for cut in [Cut::Before, Cut::Half, Cut::After] {
+                let mut world = made.clone();
+                world.cut = Some((at, cut));
+                assert!(world.boot(&wanted).is_err(), "the cut came");
+                assert_eq!(world.boot(&wanted).unwrap(), Ok(()), "act {at}, {cut:?}: {world:?}");
+                assert_eq!(world.tail, Tail::Metadata(true), "act {at}, {cut:?}: {world:?}");
+                assert!(world.records.is_empty() && world.disk_id == mint, "another replica: {world:?}");
+            }
+        }
+        // Once data may be there, never.
+        let mut later = made.clone();
+        (later.only_begun, later.in_use) = (false, true);
+        later.boot(&wanted).unwrap().unwrap();
+        assert_eq!(later.tail, Tail::HalfMade);
     }
 }
 

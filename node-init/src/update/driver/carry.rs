@@ -124,7 +124,8 @@ impl Driver {
 
     fn job(&self, id: PlanId) -> Option<Job> {
         let plan = self.kept.plan.as_ref().filter(|plan| super::number(&plan.version) == id.version)?;
-        Some(Job { version: plan.version.clone(), bundle: plan.bundle.clone() })
+        let first = self.kept.memory.lead && self.kept.memory.facts.is_some_and(|facts| !facts.written);
+        Some(Job { version: plan.version.clone(), bundle: plan.bundle.clone(), first })
     }
 
     pub(super) fn write(&mut self, plan: PlanId) {

@@ -1,13 +1,18 @@
 //! What the driver has done for it, behind a trait: boot loader, slot, health, reboot.
 
+use super::said::{Progress, Start};
+use crate::agent::log;
 use crate::update::boot::{BootControl, BootError, Refusal, Standing, SystemdBoot, esp::HostEsp};
+use crate::update::bundle::{Body, Bundles};
 use crate::update::health::{Finding, Seen, host, judge};
+use crate::update::slot::{Image, Place, Slots, Source};
+use edgepair_bundle::Time;
 use edgepair_host_io::{Invocation, Runner};
 use edgepair_layout::path;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Work that goes on beside the agent's loop.
 pub type Work<T> = Pin<Box<dyn Future<Output = Result<T, Trouble>>>>;
@@ -58,14 +63,16 @@ pub struct Job {
     pub version: String,
     /// [`Offer::bundle`].
     pub bundle: String,
+    /// This node gets it from outside: the other one waits until this one has it.
+    pub first: bool,
 }
 
 /// The driver's hands. Everything can be asked again.
 pub trait Hands {
     /// How this boot began.
     fn look(&self) -> Work<Look>;
-    /// Opens a bundle and checks that this node may have it.
-    fn open(&self, file: PathBuf) -> Work<Offer>;
+    /// Opens a bundle, which an operator hands in as `body`, and checks that this node may have it.
+    fn open(&self, start: &Start, body: Option<Body>) -> Work<Offer>;
     /// Writes the inactive slot.
     fn write(&self, job: Job) -> Work<()>;
     /// Arms a trial; installs the version anew when its boot entry was lost.
@@ -84,6 +91,10 @@ pub trait Hands {
     fn reboot(&self) -> Work<()>;
     /// Seconds since 1970 by this node's clock, for people to read.
     fn now(&self) -> u64;
+    /// How far the slot that is being written is.
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
 }
 
 /// This machine's.
@@ -92,6 +103,8 @@ pub struct HostHands {
     runner: Arc<dyn Runner + Send + Sync>,
     running: String,
     kubernetes: bool,
+    bundles: Bundles,
+    progress: Arc<Mutex<Option<Progress>>>,
 }
 
 impl std::fmt::Debug for HostHands {
@@ -102,8 +115,13 @@ impl std::fmt::Debug for HostHands {
 
 impl HostHands {
     /// For a node that runs this version. `kubernetes`: an API server is to be ready on it.
-    pub fn new(runner: Arc<dyn Runner + Send + Sync>, running: &str, kubernetes: bool) -> Self {
-        Self { runner, running: running.to_owned(), kubernetes }
+    pub fn new(
+        runner: Arc<dyn Runner + Send + Sync>,
+        running: &str,
+        kubernetes: bool,
+        bundles: Bundles,
+    ) -> Self {
+        Self { runner, running: running.to_owned(), kubernetes, bundles, progress: Arc::default() }
     }
 
     fn boot(&self) -> SystemdBoot<HostEsp> {
@@ -133,9 +151,25 @@ impl From<BootError> for Trouble {
     }
 }
 
-/// What this version says where a bundle would have to be read.
-fn no_bundles<T>() -> Result<T, Trouble> {
-    Err(Trouble::lasting("this version cannot read update bundles yet"))
+impl HostHands {
+    /// Writes the inactive slot of this machine.
+    fn fill(&self, job: &Job) -> Result<(), Trouble> {
+        let boot = self.boot();
+        let tell = |progress| *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+        let mut install = |image: &Image, source: &mut dyn Source| {
+            let place = Place::find()?;
+            let mut slots = Slots::of_host(&place, &self.runner, &boot, &self.running)?;
+            slots.install(image, source, &mut |done, all| tell(Some(Progress { done, all })))
+        };
+        let written = self.bundles.write(job, &mut install);
+        tell(None);
+        let report = written?;
+        log::info(&format!(
+            "version {} is in the other slot and was read back: {} blocks were there, {} came from the running slot, {} from outside it",
+            job.version, report.kept, report.copied, report.fetched
+        ));
+        Ok(())
+    }
 }
 
 impl Hands for HostHands {
@@ -148,12 +182,13 @@ impl Hands for HostHands {
         })
     }
 
-    fn open(&self, _file: PathBuf) -> Work<Offer> {
-        Box::pin(async { no_bundles() })
+    fn open(&self, start: &Start, body: Option<Body>) -> Work<Offer> {
+        let origin = start.origin();
+        self.beside(move |hands| hands.bundles.open(body, origin, known_time(hands.now())))
     }
 
-    fn write(&self, _job: Job) -> Work<()> {
-        Box::pin(async { no_bundles() })
+    fn write(&self, job: Job) -> Work<()> {
+        self.beside(move |hands| hands.fill(&job))
     }
 
     fn arm(&self, job: Job) -> Work<()> {
@@ -179,7 +214,10 @@ impl Hands for HostHands {
     }
 
     fn keep(&self, version: String) -> Work<()> {
-        self.beside(move |hands| Ok(hands.boot().commit(&version)?))
+        self.beside(move |hands| {
+            hands.bundles.kept(&version)?;
+            Ok(hands.boot().commit(&version)?)
+        })
     }
 
     fn reject(&self, version: String) -> Work<()> {
@@ -207,6 +245,15 @@ impl Hands for HostHands {
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME).ok();
         now.and_then(|now| u64::try_from(now.tv_sec()).ok()).unwrap_or_default()
     }
+
+    fn progress(&self) -> Option<Progress> {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The time, unless the clock says less than when the image was made: then it has not been set.
+fn known_time(now: u64) -> Option<Time> {
+    (now >= host::built()).then_some(Time(now))
 }
 
 /// Records of crashes: the kernel's last words (pstore, also where systemd-pstore.service(8) has moved them to), and a

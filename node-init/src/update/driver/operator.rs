@@ -4,13 +4,13 @@ use super::hands::{Offer, Trouble};
 use super::kept::{LIMIT, Plan, number};
 use super::said::Start;
 use super::{Done, Driver, Next};
+use crate::update::bundle::Body;
 use pair_core::update::{Outcome, PlanId, UpdateEffect, UpdateReason};
-use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 impl Driver {
-    /// An operator starts an update.
-    pub fn start(&mut self, start: Start, reply: oneshot::Sender<Result<(), String>>) {
+    /// An operator starts an update with the bundle in `body`.
+    pub fn start(&mut self, start: Start, body: Option<Body>, reply: oneshot::Sender<Result<(), String>>) {
         if let Some(why) = &self.stopped {
             return drop(reply.send(Err(why.clone())));
         }
@@ -25,7 +25,7 @@ impl Driver {
             let _ = reply.send(Err(why.to_owned()));
             return;
         }
-        let work = self.hands.open(PathBuf::from(&start.file));
+        let work = self.hands.open(&start, body);
         self.spawn(work, move |result| Done::Opened(result, start, reply));
     }
 

@@ -63,12 +63,36 @@ impl Said {
 /// An operator's order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// Path of the bundle.
+    /// The bundle: a path, an address, or `-` for one that cannot be read twice.
     pub file: String,
     /// Go on without the other node, which is away.
     pub solo: bool,
     /// Seconds that the plan may take.
     pub limit: Option<u64>,
+}
+
+impl Start {
+    /// Where the bundle can be read again.
+    pub fn origin(&self) -> Option<String> {
+        (self.file != PIPE).then(|| self.file.clone())
+    }
+
+    /// The bundle is handed in with the order; else this node fetches it.
+    pub fn is_handed_in(&self) -> bool {
+        !crate::update::bundle::http::is_address(&self.file)
+    }
+}
+
+/// What [`Start::file`] says of a pipe.
+pub const PIPE: &str = "-";
+
+/// How far a slot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Blocks in place.
+    pub done: usize,
+    /// Blocks of the image.
+    pub all: usize,
 }
 
 /// The present or last plan, as it is shown.
@@ -105,6 +129,9 @@ pub struct UpdateStatus {
     pub versions: Vec<(String, Standing)>,
     /// The present or last plan.
     pub plan: Option<PlanStatus>,
+    /// How far the slot that is being written is.
+    #[serde(default)]
+    pub progress: Option<Progress>,
     /// What the last look at a trial's health found.
     pub findings: Vec<Finding>,
     /// Versions that are not tried again.
@@ -140,6 +167,7 @@ impl Driver {
                 .map_or_else(|| "reads the boot loader's entries".to_owned(), |why| why.to_string()),
             versions: self.look.versions.clone(),
             plan,
+            progress: self.hands.progress(),
             findings: self.trial.as_ref().map(|trial| trial.gate.findings.clone()).unwrap_or_default(),
             failed: self.kept.failed.clone(),
             history: self.kept.history.clone(),
@@ -184,6 +212,9 @@ impl UpdateStatus {
                 }
                 None => text += "other     not heard of yet\n",
             }
+        }
+        if let Some(Progress { done, all }) = self.progress {
+            text += &format!("written   {done} of {all} blocks\n");
         }
         for finding in &self.findings {
             text += &format!("health    {}\n", finding.text);

@@ -34,15 +34,18 @@ pub fn observe(runner: &dyn Runner, seen: Seen, solo: bool, kubernetes: bool) ->
         .ok()
         .and_then(|now| u64::try_from(now.tv_sec()).ok())
         .unwrap_or_default();
-    // Every file of an image has the time that the image was made for.
-    observed.built =
-        fs::metadata(IMAGE_INFO).ok().and_then(|image| u64::try_from(image.mtime()).ok()).unwrap_or_default();
+    observed.built = built();
     observed.api = kubernetes.then(|| api(runner));
     match checks(runner, Path::new(HEALTH_DIR), CHECK_SECONDS) {
         Ok(checks) => observed.checks = checks,
         Err(error) => observed.blind.push(format!("{HEALTH_DIR}: {error}")),
     }
     observed
+}
+
+/// Seconds since 1970 at which the image was made: every file of it has the time that it was made for.
+pub fn built() -> u64 {
+    fs::metadata(IMAGE_INFO).ok().and_then(|image| u64::try_from(image.mtime()).ok()).unwrap_or_default()
 }
 
 fn room(path: &Path) -> std::io::Result<Room> {

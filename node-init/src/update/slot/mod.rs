@@ -16,7 +16,7 @@
 pub mod place;
 pub mod publish;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod verity;
 pub mod volume;
 pub mod write;
@@ -124,6 +124,14 @@ pub enum SlotError {
     /// The source did not give everything.
     #[error("the source ended: {0} blocks are missing")]
     Missing(usize),
+    /// The source cannot be read, or is wrong.
+    #[error("{text}")]
+    Source {
+        /// In words.
+        text: String,
+        /// It may go well later.
+        again: bool,
+    },
     /// The disk does not hold what was written.
     #[error("block {} of {:?} was written and reads back as something else: this disk is failing", .0.number, .0.part)]
     ReadBack(BlockId),

@@ -18,15 +18,15 @@ const TREE: usize = 4;
 
 /// Root and tree of slot A (running), then of slot B.
 #[derive(Debug, Default)]
-struct Disk {
-    stable: [Vec<u8>; 4],
+pub struct Disk {
+    pub stable: [Vec<u8>; 4],
     /// Written and not flushed: a cut keeps some of it.
     volatile: [BTreeMap<usize, Vec<u8>>; 4],
     uuids: [String; 2],
     /// Changes until the power goes, and which of what is not flushed survives.
     fuse: Option<(usize, u32)>,
     dead: bool,
-    changes: usize,
+    pub changes: usize,
     written: usize,
     /// The medium forgets writes to this block of slot B's root.
     failing: Option<usize>,
@@ -62,7 +62,7 @@ impl Disk {
     }
 }
 
-type Shared = Rc<RefCell<Disk>>;
+pub type Shared = Rc<RefCell<Disk>>;
 
 struct Partition(Shared, usize);
 
@@ -134,10 +134,10 @@ impl Table for Identifiers {
 }
 
 /// A system: root file system, tree, kernel image.
-struct System {
-    image: Image,
-    root: Vec<u8>,
-    tree: Vec<u8>,
+pub struct System {
+    pub image: Image,
+    pub root: Vec<u8>,
+    pub tree: Vec<u8>,
 }
 
 fn system(version: &str, changed: &[usize]) -> System {
@@ -199,15 +199,15 @@ impl Source for Bundle<'_> {
     }
 }
 
-struct Machine {
-    disk: Shared,
-    esp: Double,
+pub struct Machine {
+    pub disk: Shared,
+    pub esp: Double,
     boot: SystemdBoot<Double>,
     old: System,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let old = system("1", &[]);
         let mut disk = Disk::default();
         for (at, blocks) in [ROOM, TREE, ROOM, TREE].into_iter().enumerate() {
@@ -223,6 +223,10 @@ impl Machine {
     }
 
     fn install(&self, bundle: &mut Bundle<'_>) -> Result<Report, SlotError> {
+        self.fill(&bundle.system.image.clone(), bundle)
+    }
+
+    pub fn fill(&self, image: &Image, source: &mut dyn Source) -> Result<Report, SlotError> {
         let part = |at| Box::new(Partition(Rc::clone(&self.disk), at));
         let mut slots = Slots {
             root: part(2),
@@ -234,9 +238,8 @@ impl Machine {
             running: "1".to_owned(),
             running_hash: self.old.image.root_hash.clone(),
         };
-        let image = &bundle.system.image.clone();
         let mut last = 0;
-        slots.install(image, bundle, &mut |done, all| {
+        slots.install(image, source, &mut |done, all| {
             assert!(last <= done && done <= all);
             last = done;
         })
@@ -252,7 +255,7 @@ impl Machine {
     }
 
     /// What must hold at any moment.
-    fn holds(&self, new: &System, words: &str) {
+    pub fn holds(&self, new: &System, words: &str) {
         let disk = self.disk.borrow();
         let old = &self.old;
         assert!(disk.stable[0].starts_with(&old.root) && disk.stable[1].starts_with(&old.tree), "{words}");
@@ -268,7 +271,7 @@ impl Machine {
         }
     }
 
-    fn done(&self, new: &System) {
+    pub fn done(&self, new: &System) {
         self.holds(new, "at the end");
         assert!(self.disk.borrow().stable[2].starts_with(&new.root));
         assert_eq!(self.esp.names(), ["edgepair_1.efi", &format!("edgepair_{}+0.efi", new.image.version)]);
@@ -276,7 +279,7 @@ impl Machine {
 }
 
 /// Blocks 3, 4, 17 and 39 differ; 20 is a block that the running slot has elsewhere.
-fn newer() -> System {
+pub fn newer() -> System {
     let mut new = system("2", &[3, 4, 17, 39]);
     let moved = new.root[5 * BLOCK..6 * BLOCK].to_vec();
     new.root[20 * BLOCK..21 * BLOCK].copy_from_slice(&moved);

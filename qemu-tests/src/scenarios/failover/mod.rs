@@ -66,9 +66,9 @@ pub const MORE: &[Scenario] = &[
 ];
 
 /// A pair under fire.
-struct Watched<'a> {
-    lab: &'a mut Lab,
-    writer: Writer,
+pub(super) struct Watched<'a> {
+    pub(super) lab: &'a mut Lab,
+    pub(super) writer: Writer,
     inner: InnerWriters,
     /// How often a writer inside was started, so that no number is used twice.
     starts: i64,
@@ -82,7 +82,7 @@ impl Watched<'_> {
         self.start_inner(side)
     }
 
-    fn start_inner(&mut self, side: Side) -> anyhow::Result<()> {
+    pub(super) fn start_inner(&mut self, side: Side) -> anyhow::Result<()> {
         self.starts += 1;
         inner::start_in(&mut self.lab.pair, side, self.starts * 1_000_000)
     }
@@ -114,7 +114,7 @@ impl Watched<'_> {
     }
 
     /// Waits until the pair is whole; returns the active node.
-    fn wait_whole(&mut self, context: &Context<'_>) -> anyhow::Result<Side> {
+    pub(super) fn wait_whole(&mut self, context: &Context<'_>) -> anyhow::Result<Side> {
         let begun = now();
         let deadline = context.seconds(120);
         let active = loop {
@@ -137,7 +137,7 @@ impl Watched<'_> {
 
 /// Runs one row: the pair as it was formed, writers on, the fault, and the data check. `most` is how often the datastore
 /// that serves may have changed at the end.
-fn row(
+pub(super) fn row(
     context: &Context<'_>,
     most: usize,
     fault: impl FnOnce(&mut Watched<'_>) -> anyhow::Result<()>,

@@ -2,12 +2,12 @@
 
 use crate::update::boot::tests::{Double, uki};
 use crate::update::boot::{BootControl, SystemdBoot, loader};
+use crate::update::bundle::Body;
 use crate::update::driver::hands::{Hands, Job, Look, Offer, Trouble, Work};
 use crate::update::driver::said::{Said, Start};
 use crate::update::driver::*;
 use edgepair_host_io::digest::of_bytes;
 use std::cell::RefCell;
-use std::path::PathBuf;
 use tokio::task::{LocalSet, yield_now};
 
 /// What the world does to a node, and what it has seen of it.
@@ -79,8 +79,8 @@ impl Hands for Fake {
         Box::pin(async { Ok(look) })
     }
 
-    fn open(&self, file: PathBuf) -> Work<Offer> {
-        let version = file.to_string_lossy().into_owned();
+    fn open(&self, start: &Start, _body: Option<Body>) -> Work<Offer> {
+        let version = start.file.clone();
         Box::pin(async { Ok(Offer { version, bundle: "digest".to_owned(), trial_limit: 20 }) })
     }
 
@@ -288,7 +288,7 @@ impl World {
     pub async fn order(&mut self, at: usize, version: &str, solo: bool, limit: u64) -> Result<(), String> {
         let (reply, mut answer) = oneshot::channel();
         let start = Start { file: version.to_owned(), solo, limit: Some(limit) };
-        self.hosts[at].driver.as_mut().unwrap().start(start, reply);
+        self.hosts[at].driver.as_mut().unwrap().start(start, None, reply);
         for _ in 0..10 {
             self.settle(at).await;
         }

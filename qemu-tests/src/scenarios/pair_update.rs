@@ -1,0 +1,226 @@
+//! A pair moves to a later version together, with a writer at the virtual IP; versions that are no good take both back.
+
+use super::failover::{Watched, row};
+use super::formed::now;
+use super::{Context, Scenario};
+use crate::harness::Deadline;
+use crate::harness::site::{KEY_FILE, Side};
+use anyhow::{Context as _, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use edgepair_host_io::{Invocation, atomic};
+use edgepair_layout::path::{NODE_INIT, UPDATE_KEYS};
+use edgepair_render::names::SSH_HOST_KEY;
+use serde_json::Value;
+use std::fs::File;
+use std::path::Path;
+use std::process::Output;
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "pair-update",
+    shows: "a signed bundle pushed to one node moves both to the next version, each rebooting as the standby, the second \
+            node fed by the first; a version that fails its health check and one whose kernel panics take both back by \
+            themselves and are refused from then on; no acknowledged row is lost",
+    run,
+};
+
+/// How the datastore may have moved: once for the good version; once for each of the two that are given up, when the
+/// node that leads was active; and back.
+const MOVES: usize = 6;
+
+fn run(context: &Context<'_>) -> anyhow::Result<()> {
+    let folder = context.updates.context(
+        "this scenario needs --updates with good.bundle, broken.bundle, panics.bundle and release.pub\n  to do: `cargo xtask test update` makes them",
+    )?;
+    row(context, MOVES, |watched| {
+        let lead = watched.lab.active;
+        let good = folder.join("good.bundle");
+        refused_without_a_key(watched, lead, &good)?;
+        trust(watched, &folder.join("release.pub"))?;
+
+        let begun = now();
+        let said = push(watched, lead, &good)?;
+        ensure!(said.status.success(), "the bundle was not taken: {}", words(&said));
+        println!("  pushed in {:.0} s: {}", begun.elapsed().as_secs_f32(), words(&said));
+        let version = wait_over(context, watched, lead, "decided")?;
+        println!("  both nodes run {version} after {:.0} s", begun.elapsed().as_secs_f32());
+        let active = watched.wait_whole(context)?;
+        kept(context, watched, &version)?;
+        fed_by_the_first(watched, lead)?;
+        for side in Side::BOTH {
+            watched.start_inner(side)?;
+        }
+        watched.writer.wait_for(20, context.seconds(30)).context("writes after the update")?;
+
+        let mut lead = active;
+        for name in ["broken", "panics"] {
+            let bundle = folder.join(format!("{name}.bundle"));
+            let begun = now();
+            let said = push(watched, lead, &bundle)?;
+            ensure!(said.status.success(), "{name}: the bundle was not taken: {}", words(&said));
+            let tried = wait_over(context, watched, lead, "refused")?;
+            println!(
+                "  {name}: {tried} was given up, both on {version} after {:.0} s",
+                begun.elapsed().as_secs_f32()
+            );
+            watched.wait_whole(context)?;
+            kept(context, watched, &version)?;
+            for side in Side::BOTH {
+                let said = push(watched, side, &bundle)?;
+                ensure!(
+                    !said.status.success() && words(&said).contains("failed here before"),
+                    "{name}: on node {side} it is taken again: {}",
+                    words(&said)
+                );
+            }
+            watched
+                .writer
+                .wait_for(20, context.seconds(30))
+                .with_context(|| format!("writes after {name}"))?;
+            // The other node leads the next one.
+            lead = lead.other();
+        }
+        Ok(())
+    })
+}
+
+/// The image under test trusts no key.
+fn refused_without_a_key(watched: &mut Watched<'_>, side: Side, bundle: &Path) -> anyhow::Result<()> {
+    let said = push(watched, side, bundle)?;
+    ensure!(
+        !said.status.success() && words(&said).contains("trusts no key"),
+        "an image without a key takes an update: {}",
+        words(&said)
+    );
+    println!("  without a trusted key: {}", words(&said).lines().next().unwrap_or_default());
+    Ok(())
+}
+
+/// Puts a key where an image has its own, until the next boot: the later versions bring it.
+fn trust(watched: &mut Watched<'_>, key: &Path) -> anyhow::Result<()> {
+    let text = STANDARD.encode(std::fs::read(key).with_context(|| key.display().to_string())?);
+    for side in Side::BOTH {
+        watched.lab.pair.node(side)?.guest.run(&format!(
+            "mkdir -p /run/lab-keys && echo {text} | base64 -d > /run/lab-keys/lab.pub && mount --bind /run/lab-keys {UPDATE_KEYS}"
+        ))?;
+    }
+    Ok(())
+}
+
+/// What an operator does: the bundle through SSH.
+fn push(watched: &mut Watched<'_>, side: Side, bundle: &Path) -> anyhow::Result<Output> {
+    let pair = &mut watched.lab.pair;
+    let host_key = pair.node(side)?.guest.run(&format!("cat {SSH_HOST_KEY}.pub"))?;
+    let (dir, port) = (pair.spec.dir.clone(), pair.spec.doors.ssh[side as usize]);
+    let known = dir.join(format!("known_hosts-{side}"));
+    atomic::write(&known, format!("[127.0.0.1]:{port} {}\n", host_key.trim()).as_bytes(), 0o600)?;
+    let option = |name: &str, value: &str| ["-o".to_owned(), format!("{name}={value}")];
+    let call = Invocation::new("ssh")
+        .args(["-i", &dir.join("seed").join(KEY_FILE).to_string_lossy(), "-p", &port.to_string()])
+        .args(option("UserKnownHostsFile", &known.to_string_lossy()))
+        .args(option("IdentitiesOnly", "yes"))
+        .args(option("StrictHostKeyChecking", "yes"))
+        .args(option("BatchMode", "yes"))
+        .args(option("ServerAliveInterval", "60"))
+        .args(option("LogLevel", "ERROR"))
+        .args(["root@127.0.0.1", &format!("{NODE_INIT} update start -")]);
+    let file = File::open(bundle).with_context(|| bundle.display().to_string())?;
+    call.to_command().stdin(file).output().context("ssh")
+}
+
+fn words(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    [text(&output.stdout), text(&output.stderr)].join(" ").trim().to_owned()
+}
+
+fn status(watched: &mut Watched<'_>, side: Side) -> anyhow::Result<Value> {
+    let ask = format!("{NODE_INIT} update status --json");
+    let answer = watched.lab.pair.node(side)?.guest.try_run(&ask, Deadline::seconds(20))?;
+    ensure!(answer.status == 0, "{}", answer.text);
+    serde_json::from_str(&answer.text).with_context(|| answer.text)
+}
+
+/// Waits until the plan ended so on both nodes, and each has done what follows from it; returns the plan's version.
+fn wait_over(
+    context: &Context<'_>,
+    watched: &mut Watched<'_>,
+    lead: Side,
+    outcome: &str,
+) -> anyhow::Result<String> {
+    let deadline = context.seconds(300);
+    // The other node may still show the plan before this one.
+    let serial = status(watched, lead)?["plan"]["serial"].clone();
+    ensure!(serial.is_u64(), "node {lead} has no plan");
+    let mut told = [String::new(), String::new()];
+    loop {
+        let mut over = Vec::new();
+        for side in Side::BOTH {
+            // A node that reboots does not answer.
+            let Ok(status) = status(watched, side) else { continue };
+            let plan = &status["plan"];
+            if plan["serial"] != serial {
+                continue;
+            }
+            let (why, version) = (status["why"].as_str().unwrap_or_default(), plan["version"].as_str());
+            let line = format!("{} runs {}: {why}", side, status["running"].as_str().unwrap_or_default());
+            if told[side as usize] != line {
+                println!("    {line}");
+                told[side as usize] = line;
+            }
+            let at_end = plan["outcome"].as_str().unwrap_or_default();
+            ensure!(
+                at_end == outcome || at_end == "open",
+                "the plan ended as {at_end}, not {outcome}; node {side} says {status:#}"
+            );
+            let settled = match outcome {
+                "decided" => status["running"].as_str() == version && why == "updated",
+                _ => status["running"].as_str() != version,
+            };
+            if at_end == outcome && settled {
+                over.push(version.unwrap_or_default().to_owned());
+            }
+        }
+        if over.len() == 2 {
+            return Ok(over.swap_remove(0));
+        }
+        if deadline.passed() {
+            let said = Side::BOTH.map(|side| status(watched, side));
+            bail!("the update does not end: {said:#?}");
+        }
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+}
+
+/// Both nodes run this version, and the boot loader keeps it: told by the names on the boot partition.
+fn kept(context: &Context<'_>, watched: &mut Watched<'_>, version: &str) -> anyhow::Result<()> {
+    let deadline = context.seconds(20);
+    for side in Side::BOTH {
+        let guest = &mut watched.lab.pair.node(side)?.guest;
+        let running = guest.run("sed -n s/^IMAGE_VERSION=//p /usr/lib/edgepair/image")?;
+        ensure!(running == version, "node {side} runs {running}, not {version}");
+        let whole = format!("edgepair_{version}.efi");
+        loop {
+            // The node says that it is updated a moment before the name on the boot partition is changed.
+            let names = guest.run("ls /efi/EFI/Linux")?;
+            if names.lines().any(|name| name == whole) {
+                break;
+            }
+            ensure!(!deadline.passed(), "on node {side}, {whole} is not kept:\n{names}");
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
+    }
+    println!("  both nodes run {version}, and their boot loaders keep it");
+    Ok(())
+}
+
+/// The node that did not get the bundle took it from the one that did.
+fn fed_by_the_first(watched: &mut Watched<'_>, lead: Side) -> anyhow::Result<()> {
+    for side in [lead, lead.other()] {
+        let journal = watched.lab.pair.journal(side);
+        let line = journal.lines().rfind(|line| line.contains("is in the other slot and was read back"));
+        let line =
+            line.with_context(|| format!("node {side} does not say what its slot was written from"))?;
+        println!("  node {side}: {}", line.split_once("]: ").map_or(line, |(_, text)| text));
+    }
+    Ok(())
+}
