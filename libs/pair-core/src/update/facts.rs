@@ -61,6 +61,8 @@ pub struct Word {
     pub facts: Facts,
     /// What it has heard of the listener last.
     pub heard: Option<Facts>,
+    /// And which version it has heard that the listener keeps.
+    pub heard_kept: Option<Version>,
     /// It does not know that this was heard, and asks for a word.
     pub answer: bool,
     /// The version that it runs, when that is kept.

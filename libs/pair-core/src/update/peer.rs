@@ -1,6 +1,6 @@
 //! What the other node says, and what it is told.
 
-use super::{Facts, Memory, Outcome, PlanId, UpdateEffect, Updater, Word};
+use super::{Facts, Memory, Outcome, PlanId, UpdateEffect, Updater, Version, Word};
 use crate::rules::Broken;
 
 impl Updater {
@@ -9,8 +9,9 @@ impl Updater {
         let word = Word {
             facts,
             heard: self.peer,
+            heard_kept: self.peer_keeps,
             answer: self.heard != Some(facts),
-            kept: self.blessed.then_some(self.booted),
+            kept: self.keeps(),
         };
         out.push(UpdateEffect::Tell(word));
         if self.rules.lacks(Broken::TellOnce) {
@@ -18,8 +19,14 @@ impl Updater {
         }
     }
 
+    /// The version that runs here, when it is kept.
+    fn keeps(&self) -> Option<Version> {
+        self.blessed.then_some(self.booted)
+    }
+
     pub(super) fn hear(&mut self, word: Word, out: &mut Vec<UpdateEffect>) {
-        self.heard = word.heard;
+        // It may have heard an earlier run of this node, which kept nothing yet.
+        self.heard = word.heard.filter(|_| word.heard_kept == self.keeps());
         self.peer_keeps = word.kept;
         self.on_peer(word.facts, out);
         if word.answer && !out.iter().any(|effect| matches!(effect, UpdateEffect::Tell(_))) {

@@ -53,7 +53,7 @@ pub fn pair(ready: bool, active: bool) -> UpdateEvent {
 
 /// The other node says so; it has heard nothing and asks for nothing.
 pub fn says(facts: Facts) -> UpdateEvent {
-    UpdateEvent::Peer(Word { facts, heard: None, answer: false, kept: None })
+    UpdateEvent::Peer(Word { facts, heard: None, heard_kept: None, answer: false, kept: None })
 }
 
 pub fn starts(plan: PlanId) -> UpdateEvent {
@@ -61,7 +61,7 @@ pub fn starts(plan: PlanId) -> UpdateEvent {
 }
 
 pub fn tells(facts: Facts) -> UpdateEffect {
-    UpdateEffect::Tell(Word { facts, heard: None, answer: false, kept: None })
+    UpdateEffect::Tell(Word { facts, heard: None, heard_kept: None, answer: false, kept: None })
 }
 
 /// Without what is said beside the facts.

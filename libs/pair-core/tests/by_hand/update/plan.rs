@@ -199,13 +199,17 @@ fn what_was_heard_is_not_said_again() {
         [UpdateEffect::Tell(word)] => Some(*word),
         _ => None,
     };
-    let mine = Word { facts: BEGUN, heard: None, answer: true, kept: Some(OLD) };
+    let mine = Word { facts: BEGUN, heard: None, heard_kept: None, answer: true, kept: Some(OLD) };
     assert_eq!(word(a.on(UpdateEvent::Retry)), Some(mine));
-    let heard = UpdateEvent::Peer(Word { heard: Some(BEGUN), answer: true, ..mine });
-    let answer = Word { heard: Some(BEGUN), answer: false, ..mine };
+    let heard = UpdateEvent::Peer(Word { heard: Some(BEGUN), heard_kept: Some(OLD), answer: true, ..mine });
+    let answer = Word { heard: Some(BEGUN), heard_kept: Some(OLD), answer: false, ..mine };
     assert_eq!(word(a.on(heard)), Some(answer), "it has asked");
     assert_eq!(a.on(UpdateEvent::Retry), vec![]);
     assert_eq!(a.on(UpdateEvent::Peer(answer)), vec![], "both are silent");
+    // It has heard an earlier run of this node, on a version that was not kept.
+    a.on(UpdateEvent::Peer(Word { heard_kept: None, ..answer }));
+    assert!(word(a.on(UpdateEvent::Retry)).is_some_and(|word| word.answer));
+    a.on(UpdateEvent::Peer(answer));
     // Who was away may have forgotten.
     a.on(UpdateEvent::Pair { peer: false, ready: true, active: true });
     assert!(word(a.on(UpdateEvent::Retry)).is_some_and(|word| word.answer));

@@ -328,7 +328,8 @@ fn who_was_away_when_it_was_decided_writes_and_tries_it_first() {
 
 #[test]
 fn two_nodes_that_keep_different_versions_say_so() {
-    let word = |facts, kept| UpdateEvent::Peer(Word { facts, heard: None, answer: false, kept });
+    let word =
+        |facts, kept| UpdateEvent::Peer(Word { facts, heard: None, heard_kept: None, answer: false, kept });
     let (mut a, _) = boots(NEW, true, Memory { both: false, ..alone(DECIDED) });
     for (facts, kept, want) in [
         (BEGUN, Some(OLD), UpdateReason::Done),
@@ -339,9 +340,12 @@ fn two_nodes_that_keep_different_versions_say_so() {
         a.on(word(facts, kept));
         assert_eq!(a.reason(), want, "{facts:?} {kept:?}");
     }
-    // Not kept yet: both go back.
-    let (mut a, _) = boots(NEW, false, alone(DECIDED));
-    let effects = a.on(word(REFUSED, Some(OLD)));
+    // Not kept yet, since that has failed: both go back.
+    let (mut a, effects) = boots(NEW, false, alone(DECIDED));
+    assert_eq!(acts(&effects), [UpdateEffect::Bless(PLAN)]);
+    a.on(UpdateEvent::Blessed(PLAN, false));
+    assert_eq!(acts(&a.on(word(REFUSED, Some(OLD)))), []);
+    let effects = a.on(UpdateEvent::Retry);
     assert!(keeps(&effects, Facts { outcome: Outcome::Refused, ..DECIDED }), "{effects:?}");
     assert_eq!(acts(&effects), [UpdateEffect::MarkBad(NEW), UpdateEffect::Reboot]);
     let mut b = at_home(refused(memory(REFUSED)));
