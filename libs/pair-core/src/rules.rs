@@ -42,6 +42,24 @@ pub enum Broken {
     BlessEarly,
     /// A failed health check reboots without marking the slot bad.
     RetryFailed,
+    /// An answer about an earlier plan counts for the present one.
+    AnyPlan,
+    /// A new plan writes while the write of an earlier one goes on.
+    NoWaiting,
+    /// A slot counts as kept when that was asked for.
+    BlessOnce,
+    /// What failed is tried again in the same instant.
+    TryAtOnce,
+    /// A switchover is asked for at every event while it lasts.
+    SwitchAgain,
+    /// A decided version is armed although this node has not written it.
+    ArmUnwritten,
+    /// What was told once counts as heard.
+    TellOnce,
+    /// The other node's decision stands for a trial here.
+    DecidedIsTried,
+    /// A node that may go on alone does so although the other one answers.
+    SoloForever,
 }
 
 impl Rules {

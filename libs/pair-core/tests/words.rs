@@ -69,6 +69,7 @@ fn every_reason_of_an_update_says_something_else() {
         UpdateReason::Done,
         UpdateReason::Abandoned,
         UpdateReason::Refused,
+        UpdateReason::Mixed,
         UpdateReason::KnownBad,
         UpdateReason::Busy,
     ];

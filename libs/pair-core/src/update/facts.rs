@@ -54,6 +54,21 @@ pub struct Facts {
     pub outcome: Outcome,
 }
 
+/// One message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Word {
+    /// What the speaker knows about its own part.
+    pub facts: Facts,
+    /// What it has heard of the listener last.
+    pub heard: Option<Facts>,
+    /// And which version it has heard that the listener keeps.
+    pub heard_kept: Option<Version>,
+    /// It does not know that this was heard, and asks for a word.
+    pub answer: bool,
+    /// The version that it runs, when that is kept.
+    pub kept: Option<Version>,
+}
+
 /// Why this node booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
@@ -88,6 +103,8 @@ pub enum UpdateReason {
     Abandoned,
     /// Going back, or gone back: refused for good.
     Refused,
+    /// The two nodes keep different versions, and no plan that is open mends it.
+    Mixed,
     /// Not possible: this version was refused.
     KnownBad,
     /// Not possible: an update is under way.
@@ -110,6 +127,7 @@ impl fmt::Display for UpdateReason {
             UpdateReason::Done => "updated",
             UpdateReason::Abandoned => "given up without a verdict; both nodes go back",
             UpdateReason::Refused => "the version failed; both nodes go back and it is never tried again",
+            UpdateReason::Mixed => "the two nodes run different versions; update both or roll one back",
             UpdateReason::KnownBad => "this version failed here before and is refused",
             UpdateReason::Busy => "another update is under way",
         })

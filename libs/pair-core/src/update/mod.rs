@@ -12,17 +12,38 @@
 //! ```
 //! It is a two-phase commit. `passed` is a node's vote: after it only the leader (the node on which the update was
 //! started) may still end the plan without it. The leader's durable `decided` is the decision.
+//!
+//! Alone (`solo`, an operator's word) the leader's own vote is the decision. A node that hears of it afterwards has not
+//! voted: it writes, tries and keeps the version like any other, or refuses it, and then both say that they are [`Mixed`].
+//!
+//! - `answers`: what the shell and the operator say. `peer`: what the other node says.
+//! - `settle`: what is to be done next.
+//!
+//! [`Mixed`]: UpdateReason::Mixed
 
+mod answers;
 mod event;
 mod facts;
+mod peer;
+mod settle;
 
 pub use event::{Memory, UpdateEffect, UpdateEvent};
-pub use facts::{Cause, Facts, Outcome, PlanId, UpdateReason, Version};
+pub use facts::{Cause, Facts, Outcome, PlanId, UpdateReason, Version, Word};
 
 use crate::rules::{Broken, Rules};
 
 /// How often a trial that power cut short is begun.
 const TRIALS: u8 = 2;
+
+/// What the shell was asked and has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Job {
+    Write,
+    Prove,
+    Check,
+    Bless,
+    Switchover,
+}
 
 /// The update machine of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,10 +53,17 @@ pub struct Updater {
     blessed: bool,
     memory: Memory,
     peer: Option<Facts>,
+    peer_keeps: Option<Version>,
+    /// What the other node has heard of this one last.
+    heard: Option<Facts>,
+    answers: bool,
     ready: bool,
     active: bool,
-    /// Waits for an answer of the shell.
-    busy: bool,
+    asked: Option<(Job, PlanId)>,
+    /// Something has failed: nothing is begun before the next [`UpdateEvent::Retry`].
+    later: bool,
+    /// It reboots.
+    down: bool,
 }
 
 impl Updater {
@@ -47,32 +75,40 @@ impl Updater {
         memory: Memory,
         rules: Rules,
     ) -> (Updater, Vec<UpdateEffect>) {
-        let mut updater =
-            Updater { rules, booted, blessed, memory, peer: None, ready: false, active: false, busy: false };
+        let mut updater = Updater {
+            rules,
+            booted,
+            blessed,
+            memory,
+            peer: None,
+            peer_keeps: None,
+            heard: None,
+            answers: false,
+            ready: false,
+            active: false,
+            asked: None,
+            later: false,
+            down: false,
+        };
         let mut out = Vec::new();
-        if let Some(facts) = updater.open() {
+        if let Some(facts) = updater.untried() {
             let new = booted == facts.plan.version;
             let tried = updater.memory.trials > 0;
-            match (facts.passed, new, cause) {
-                // After its vote this node may neither refuse nor give up.
-                (true, _, _) => {}
+            match (new, cause) {
                 // Panic or watchdog on trial: a verdict. In the old slot it is the same: its tries were used up.
-                (false, _, Cause::Crash) if tried => updater.end(Outcome::Refused, &mut out),
+                (_, Cause::Crash) if tried => updater.end(Outcome::Refused, &mut out),
                 // The slot was armed by an older plan and this one has not written it yet: no trial of anything.
-                (false, true, _) if !facts.written => {
-                    updater.busy = true;
-                    out.extend([UpdateEffect::MarkBad(facts.plan.version), UpdateEffect::Reboot]);
-                }
+                (true, _) if !facts.written => updater.leave(&mut out),
                 // Also when a cut came between arming and the note of it.
-                (false, true, _) => {
+                (true, _) => {
                     updater.memory.trials = updater.memory.trials.max(1);
-                    updater.busy = true;
-                    out.push(UpdateEffect::Check);
+                    updater.ask(Job::Check, &mut out);
                 }
-                (false, false, _) if updater.memory.trials >= TRIALS => {
+                // What is decided is tried until it is judged.
+                (false, _) if updater.memory.trials >= TRIALS && facts.outcome == Outcome::Open => {
                     updater.end(Outcome::Abandoned, &mut out);
                 }
-                (false, false, _) => {}
+                (false, _) => {}
             }
         }
         updater.settle(&mut out);
@@ -82,24 +118,27 @@ impl Updater {
     /// Takes one event.
     pub fn on(&mut self, event: UpdateEvent) -> Vec<UpdateEffect> {
         let mut out = Vec::new();
+        if self.down {
+            if let UpdateEvent::Start { .. } = event {
+                out.push(UpdateEffect::Refuse(UpdateReason::Busy));
+            }
+            return out;
+        }
         match event {
-            UpdateEvent::Start(plan) => self.start(plan, &mut out),
-            UpdateEvent::Written(done) => {
-                self.busy = false;
-                if done {
-                    self.keep(&mut out, |facts| facts.written = true);
-                } else {
-                    self.end(Outcome::Abandoned, &mut out);
+            UpdateEvent::Start { plan, solo } => self.start(plan, solo, &mut out),
+            UpdateEvent::Written(plan, done) => self.written(plan, done, &mut out),
+            UpdateEvent::Proven(plan, armed) => self.proven(plan, armed, &mut out),
+            UpdateEvent::Health(plan, well) => self.health(plan, well, &mut out),
+            UpdateEvent::Blessed(plan, done) => self.kept(plan, done),
+            UpdateEvent::Stayed(plan) => self.later |= self.answered(Job::Switchover, plan),
+            UpdateEvent::Pair { peer, ready, active } => self.pair_is(peer, ready, active),
+            UpdateEvent::Peer(word) => self.hear(word, &mut out),
+            UpdateEvent::Retry => {
+                self.later = false;
+                if self.heard != self.memory.facts {
+                    self.tell(&mut out);
                 }
             }
-            UpdateEvent::Proven(armed) => self.proven(armed, &mut out),
-            UpdateEvent::Health(well) => self.health(well, &mut out),
-            UpdateEvent::Pair { ready, active } => {
-                self.ready = ready;
-                self.active = active;
-            }
-            UpdateEvent::Peer(facts) => self.on_peer(facts, &mut out),
-            UpdateEvent::Retry => self.tell(&mut out),
             // After its vote a follower cannot end the plan: the leader may have decided.
             UpdateEvent::Limit => {
                 let voted = self.facts().is_some_and(|facts| facts.passed) && !self.memory.lead;
@@ -121,19 +160,32 @@ impl Updater {
     pub fn reason(&self) -> UpdateReason {
         let Some(facts) = self.memory.facts else { return UpdateReason::Idle };
         let new = self.booted == facts.plan.version;
+        let asked = self.asked.map(|(job, _)| job);
         match facts.outcome {
+            Outcome::Refused | Outcome::Abandoned | Outcome::Decided if self.mixed(facts) => {
+                UpdateReason::Mixed
+            }
             Outcome::Refused => UpdateReason::Refused,
             Outcome::Abandoned => UpdateReason::Abandoned,
             Outcome::Decided if new && self.blessed => UpdateReason::Done,
+            Outcome::Open | Outcome::Decided if !facts.written => UpdateReason::Writing,
+            Outcome::Open | Outcome::Decided if asked == Some(Job::Check) => UpdateReason::OnTrial,
             Outcome::Decided if new => UpdateReason::WaitsToBless,
             Outcome::Decided => UpdateReason::Arming,
-            Outcome::Open if !facts.written => UpdateReason::Writing,
-            Outcome::Open if self.busy && new => UpdateReason::OnTrial,
-            Outcome::Open if self.busy => UpdateReason::Arming,
+            Outcome::Open if self.down || asked == Some(Job::Prove) => UpdateReason::Arming,
             Outcome::Open if facts.passed || !self.turn() => UpdateReason::WaitsForPeer,
-            Outcome::Open if !self.ready => UpdateReason::WaitsForPair,
+            Outcome::Open if !self.fit() => UpdateReason::WaitsForPair,
             Outcome::Open => UpdateReason::WaitsForSwitchover,
         }
+    }
+
+    /// Both nodes have come to rest, each on a version of its own. (Who has given up a plan that is decided follows.)
+    fn mixed(&self, facts: Facts) -> bool {
+        let rests = self.peer.filter(|peer| peer.plan == facts.plan).is_some_and(|peer| {
+            let refused = peer.outcome == Outcome::Refused;
+            refused || (facts.outcome != Outcome::Decided && peer.outcome != Outcome::Open)
+        });
+        rests && self.blessed && self.peer_keeps.is_some_and(|version| version != self.booted)
     }
 
     /// The other node's facts, as far as they are known.
@@ -141,47 +193,26 @@ impl Updater {
         self.peer
     }
 
-    /// Knows that it is ready, and active.
-    pub fn pair(&self) -> (bool, bool) {
-        (self.ready, self.active)
+    /// Knows that the other node answers, that it is ready, and active.
+    pub fn pair(&self) -> (bool, bool, bool) {
+        (self.answers, self.ready, self.active)
     }
 
     fn open(&self) -> Option<Facts> {
         self.memory.facts.filter(|facts| facts.outcome == Outcome::Open)
     }
 
-    fn start(&mut self, plan: PlanId, out: &mut Vec<UpdateEffect>) {
-        let newer = self.memory.facts.is_none_or(|facts| {
-            let settled = match facts.outcome {
-                Outcome::Open => false,
-                Outcome::Decided => self.blessed && self.booted == facts.plan.version,
-                Outcome::Abandoned | Outcome::Refused => self.booted != facts.plan.version,
-            };
-            settled && plan > facts.plan
-        });
-        if self.memory.refused.contains(&plan.version) {
-            out.push(UpdateEffect::Refuse(UpdateReason::KnownBad));
-        } else if !newer || plan.version == self.booted {
-            out.push(UpdateEffect::Refuse(UpdateReason::Busy));
-        } else {
-            self.adopt(plan, true, out);
-        }
+    /// The plan, where this node has not voted and its trial matters: also after a decision that was made without it.
+    fn untried(&self) -> Option<Facts> {
+        let early = self.rules.lacks(Broken::DecidedIsTried);
+        self.memory.facts.filter(|facts| match facts.outcome {
+            Outcome::Open => !facts.passed,
+            Outcome::Decided => !facts.passed && !early,
+            Outcome::Abandoned | Outcome::Refused => false,
+        })
     }
 
-    fn adopt(&mut self, plan: PlanId, lead: bool, out: &mut Vec<UpdateEffect>) {
-        let known_bad = self.memory.refused.contains(&plan.version);
-        let outcome = if known_bad { Outcome::Refused } else { Outcome::Open };
-        self.memory.facts = Some(Facts { plan, written: false, passed: false, outcome });
-        self.memory.lead = lead;
-        self.memory.trials = 0;
-        self.memory.both = false;
-        self.peer = None;
-        self.busy = false;
-        out.push(UpdateEffect::Store(self.memory.clone()));
-        self.tell(out);
-    }
-
-    fn keep(&mut self, out: &mut Vec<UpdateEffect>, change: impl FnOnce(&mut Facts)) {
+    fn change(&mut self, out: &mut Vec<UpdateEffect>, change: impl FnOnce(&mut Facts)) {
         if let Some(facts) = &mut self.memory.facts {
             let before = *facts;
             change(facts);
@@ -192,92 +223,25 @@ impl Updater {
         }
     }
 
-    fn tell(&self, out: &mut Vec<UpdateEffect>) {
-        out.extend(self.memory.facts.map(UpdateEffect::Tell));
-    }
-
-    /// This node's turn for a trial: the leader's comes last.
-    fn turn(&self) -> bool {
-        let same = self.peer.filter(|peer| Some(peer.plan) == self.memory.facts.map(|facts| facts.plan));
-        same.is_some_and(|peer| if self.memory.lead { peer.passed } else { peer.written })
-    }
-
-    fn proven(&mut self, armed: bool, out: &mut Vec<UpdateEffect>) {
-        self.busy = false;
-        let Some(facts) = self.memory.facts else { return };
-        match (facts.outcome, armed) {
-            // It became the active node meanwhile: not now.
-            (Outcome::Open | Outcome::Decided, true) if self.active => {}
-            (Outcome::Open | Outcome::Decided, true) => {
-                self.memory.trials = self.memory.trials.saturating_add(1);
-                out.push(UpdateEffect::Store(self.memory.clone()));
-                self.busy = true;
-                out.push(UpdateEffect::Reboot);
-            }
-            // Without a proven rollback nothing is tried.
-            (Outcome::Open, false) => self.end(Outcome::Abandoned, out),
-            _ => {}
-        }
-    }
-
-    fn health(&mut self, well: bool, out: &mut Vec<UpdateEffect>) {
-        self.busy = false;
-        if self.open().is_none_or(|facts| facts.passed || facts.plan.version != self.booted) {
-            return;
-        }
-        if well {
-            self.keep(out, |facts| facts.passed = true);
-        } else {
-            self.end(Outcome::Refused, out);
-        }
-    }
-
-    fn on_peer(&mut self, theirs: Facts, out: &mut Vec<UpdateEffect>) {
-        let ours = self.memory.facts;
-        if ours.is_none_or(|ours| theirs.plan > ours.plan) {
-            // A newer plan: on the node that began it the old one is over, so it is over here, and as it ended
-            // there. It is told again; first this node has to be on a slot that is kept.
-            match ours.map(|ours| ours.outcome) {
-                Some(Outcome::Open) if !self.blessed => return self.end(Outcome::Abandoned, out),
-                Some(Outcome::Decided) if !self.blessed => {
-                    self.memory.both = true;
-                    return out.push(UpdateEffect::Store(self.memory.clone()));
-                }
-                Some(_) if !self.blessed => return,
-                _ => self.adopt(theirs.plan, false, out),
-            }
-        }
-        let Some(ours) = self.memory.facts.filter(|ours| ours.plan == theirs.plan) else {
-            // The other node is behind.
-            return self.tell(out);
-        };
-        self.peer = Some(theirs);
-        match (ours.outcome, theirs.outcome) {
-            (Outcome::Open, Outcome::Decided | Outcome::Refused | Outcome::Abandoned) => {
-                self.end(theirs.outcome, out);
-            }
-            (Outcome::Abandoned, Outcome::Refused) => self.end(Outcome::Refused, out),
-            (Outcome::Decided, Outcome::Decided) if !self.memory.both => {
-                self.memory.both = true;
-                out.push(UpdateEffect::Store(self.memory.clone()));
-                self.tell(out);
-            }
-            _ => {}
-        }
-    }
-
     /// The plan ends so, durably.
     fn end(&mut self, outcome: Outcome, out: &mut Vec<UpdateEffect>) {
         let Some(facts) = &mut self.memory.facts else { return };
+        // What was marked bad is written anew.
+        facts.written &= facts.outcome != Outcome::Abandoned || outcome != Outcome::Decided;
         facts.outcome = outcome;
         let version = facts.plan.version;
-        if outcome == Outcome::Refused && !self.memory.refused.contains(&version) {
+        let passed = facts.passed;
+        let stays = self.blessed && self.booted == version;
+        if outcome == Outcome::Refused && !stays && !self.memory.refused.contains(&version) {
             self.memory.refused.push(version);
         }
         // A decision that came from the peer is held by both.
         let told = self.peer.is_some_and(|peer| peer.outcome == Outcome::Decided && peer.plan == facts.plan);
         self.memory.both = outcome == Outcome::Decided && told;
-        self.busy = false;
+        // A trial that is not needed any more is over; every other answer is waited for.
+        if outcome != Outcome::Decided || passed {
+            self.asked.take_if(|(job, _)| *job == Job::Check);
+        }
         out.push(UpdateEffect::Store(self.memory.clone()));
         self.tell(out);
         if matches!(outcome, Outcome::Refused | Outcome::Abandoned) && self.booted != version {
@@ -285,63 +249,29 @@ impl Updater {
         }
     }
 
-    /// Brings about what the facts ask for.
-    fn settle(&mut self, out: &mut Vec<UpdateEffect>) {
-        let Some(facts) = self.memory.facts else { return };
-        let version = facts.plan.version;
-        let new = self.booted == version;
-        if self.busy {
-            return;
-        }
-        match facts.outcome {
-            Outcome::Open => self.settle_open(facts, out),
-            Outcome::Decided if new && !self.blessed && self.memory.both => {
-                self.blessed = true;
-                out.push(UpdateEffect::Bless(version));
-            }
-            Outcome::Decided if new => {}
-            // Woke in the old slot: the decision stands, so the new one gets its tries again. One node at a time.
-            Outcome::Decided => {
-                if !self.active {
-                    self.arm(version, out);
-                } else if self.ready {
-                    out.push(UpdateEffect::Switchover);
-                }
-            }
-            Outcome::Refused | Outcome::Abandoned if new => {
-                self.busy = true;
-                if !self.rules.lacks(Broken::RetryFailed) {
-                    out.push(UpdateEffect::MarkBad(version));
-                }
-                out.push(UpdateEffect::Reboot);
-            }
-            Outcome::Refused | Outcome::Abandoned => {}
+    /// Asks the shell.
+    fn ask(&mut self, job: Job, out: &mut Vec<UpdateEffect>) {
+        let Some(plan) = self.memory.facts.map(|facts| facts.plan) else { return };
+        self.asked = Some((job, plan));
+        match job {
+            Job::Write => out.push(UpdateEffect::Write(plan)),
+            Job::Prove => out.extend([UpdateEffect::Arm(plan), UpdateEffect::Prove(plan)]),
+            Job::Check => out.push(UpdateEffect::Check(plan)),
+            Job::Bless => out.push(UpdateEffect::Bless(plan)),
+            Job::Switchover => out.push(UpdateEffect::Switchover(plan)),
         }
     }
 
-    fn settle_open(&mut self, facts: Facts, out: &mut Vec<UpdateEffect>) {
-        let new = self.booted == facts.plan.version;
-        if facts.passed && new && !self.blessed && self.rules.lacks(Broken::BlessEarly) {
-            self.blessed = true;
-            out.push(UpdateEffect::Bless(facts.plan.version));
+    /// Back to the old version.
+    fn leave(&mut self, out: &mut Vec<UpdateEffect>) {
+        if !self.rules.lacks(Broken::RetryFailed) {
+            out.push(UpdateEffect::MarkBad(self.booted));
         }
-        if !facts.written {
-            self.busy = true;
-            out.push(UpdateEffect::Write(facts.plan.version));
-        } else if facts.passed && self.memory.lead && self.turn() {
-            self.end(Outcome::Decided, out);
-        } else if !facts.passed && !new && self.ready && self.turn() {
-            if self.active {
-                out.push(UpdateEffect::Switchover);
-            } else {
-                self.arm(facts.plan.version, out);
-            }
-        }
+        self.reboot(out);
     }
 
-    fn arm(&mut self, version: Version, out: &mut Vec<UpdateEffect>) {
-        self.busy = true;
-        out.push(UpdateEffect::Arm(version));
-        out.push(UpdateEffect::Prove(version));
+    fn reboot(&mut self, out: &mut Vec<UpdateEffect>) {
+        self.down = true;
+        out.push(UpdateEffect::Reboot);
     }
 }

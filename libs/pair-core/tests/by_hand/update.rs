@@ -11,6 +11,7 @@ use pair_core::{
     rules::Rules,
     update::{
         Cause, Facts, Memory, Outcome, PlanId, UpdateEffect, UpdateEvent, UpdateReason, Updater, Version,
+        Word,
     },
 };
 
@@ -45,8 +46,31 @@ pub fn leads(facts: Facts) -> Memory {
     Memory { lead: true, ..memory(facts) }
 }
 
+/// The other node answers.
 pub fn pair(ready: bool, active: bool) -> UpdateEvent {
-    UpdateEvent::Pair { ready, active }
+    UpdateEvent::Pair { peer: true, ready, active }
+}
+
+/// The other node says so; it has heard nothing and asks for nothing.
+pub fn says(facts: Facts) -> UpdateEvent {
+    UpdateEvent::Peer(Word { facts, heard: None, heard_kept: None, answer: false, kept: None })
+}
+
+pub fn starts(plan: PlanId) -> UpdateEvent {
+    UpdateEvent::Start { plan, solo: false }
+}
+
+pub fn tells(facts: Facts) -> UpdateEffect {
+    UpdateEffect::Tell(Word { facts, heard: None, heard_kept: None, answer: false, kept: None })
+}
+
+/// Without what is said beside the facts.
+pub fn plain(effects: Vec<UpdateEffect>) -> Vec<UpdateEffect> {
+    let plain = |effect| match effect {
+        UpdateEffect::Tell(word) => tells(word.facts),
+        other => other,
+    };
+    effects.into_iter().map(plain).collect()
 }
 
 /// What the shell is asked to do, without what is kept and told.
@@ -62,10 +86,11 @@ pub fn keeps(effects: &[UpdateEffect], facts: Facts) -> bool {
         _ => false,
     };
     let stored = effects.iter().position(kept);
-    let told = effects.iter().position(|effect| *effect == UpdateEffect::Tell(facts));
+    let told =
+        effects.iter().position(|effect| matches!(effect, UpdateEffect::Tell(word) if word.facts == facts));
     stored.is_some() && told.is_some() && stored < told
 }
 
-pub fn arms(version: Version) -> Vec<UpdateEffect> {
-    vec![UpdateEffect::Arm(version), UpdateEffect::Prove(version)]
+pub fn arms(plan: PlanId) -> Vec<UpdateEffect> {
+    vec![UpdateEffect::Arm(plan), UpdateEffect::Prove(plan)]
 }

@@ -9,12 +9,13 @@ use std::{
 
 fn label(the: &Move) -> &'static str {
     match the {
-        Move::Answer(_, true) => "done",
-        Move::Answer(_, false) => "failed",
+        Move::Answer(_, _, true) => "done",
+        Move::Answer(_, _, false) => "failed",
         Move::Mail(_) | Move::Repeat(_) => "peer",
         Move::Observe(_) => "pair",
         Move::Limit(_) => "limit",
-        Move::Start(_) => "start",
+        Move::Retry(_) => "time",
+        Move::Start(_) | Move::Solo(_) => "start",
         Move::Boot(_) => "boot",
         _ => "pair",
     }
@@ -22,11 +23,18 @@ fn label(the: &Move) -> &'static str {
 
 #[test]
 fn the_update_is_drawn_as_it_is() {
-    let left = Left { cut: 1, sick: 1, panic: 1, start: 1, limit: 1, lose: 0 };
+    // Everything at once would only draw the same again.
+    let start = Left { start: 1, ..Left::default() };
+    let bounds = [
+        Left { cut: 1, ..start },
+        Left { panic: 1, ..start },
+        Left { sick: 1, limit: 1, ..start },
+        Left { solo: 1, sick: 1, ..Left::default() },
+    ];
     let rules = Rules::default();
     let mut edges: BTreeMap<(String, String), BTreeSet<&'static str>> = BTreeMap::new();
     let mut known = HashSet::new();
-    let mut next = VecDeque::from([World::new(left)]);
+    let mut next = VecDeque::from(bounds.map(World::new));
     let reason = |world: &World, at: usize| {
         let updater = world.hosts[at].updater.as_ref();
         updater.map(Updater::reason).map(|reason| format!("{reason:?}"))

@@ -3,7 +3,7 @@
 use pair_core::{
     record::Side,
     rules::Rules,
-    update::{Cause, Facts, Memory, Outcome, PlanId, UpdateEffect, UpdateEvent, Updater, Version},
+    update::{Cause, Memory, Outcome, PlanId, UpdateEffect, UpdateEvent, Updater, Version, Word},
 };
 use std::collections::VecDeque;
 
@@ -24,13 +24,17 @@ pub struct Host {
     pub up: bool,
     pub booted: Version,
     pub entry: Entry,
+    /// Whose bytes are in the inactive slot, whole.
+    pub slot: Option<PlanId>,
     pub memory: Memory,
     pub updater: Option<Updater>,
     /// Effects not carried out yet: a power cut takes them.
     pub todo: VecDeque<UpdateEffect>,
-    /// What the shell is busy with.
-    pub asked: Option<UpdateEffect>,
-    pub mail: Option<Facts>,
+    /// Questions that the shell has not answered. Each may be answered late.
+    pub asked: Vec<UpdateEffect>,
+    /// What failed since time was last let pass.
+    pub failed: Option<UpdateEffect>,
+    pub mail: Option<Word>,
     pub cause: Cause,
 }
 
@@ -41,7 +45,11 @@ pub struct Left {
     pub panic: u8,
     pub lose: u8,
     pub start: u8,
+    /// Starts without the other node, which is off.
+    pub solo: u8,
     pub limit: u8,
+    /// Time passes also while a message is on its way: `Retry` at any moment, not only when messages have arrived.
+    pub hasty: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,15 +61,20 @@ pub struct World {
 }
 
 pub const BLESSED: &str = "never blessed before decided";
+pub const TRIED: &str = "never blessed without a trial on this node";
 pub const REFUSED: &str = "a refused version is never tried again";
-pub const ONE: &str = "both on one version at the end";
 pub const ACTIVE: &str = "no step of an update reboots the active node";
-pub const LAWS: [&str; 3] = [BLESSED, REFUSED, ACTIVE];
+pub const WHOLE: &str = "only a slot that this plan has written is armed";
+pub const ONCE: &str = "nothing is asked while the same is under way";
+pub const LATER: &str = "what failed is tried again only after a while";
+pub const ONE: &str = "both on one version at the end";
+pub const LAWS: [&str; 7] = [BLESSED, TRIED, REFUSED, ACTIVE, WHOLE, ONCE, LATER];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Move {
     Do(usize),
-    Answer(usize, bool),
+    /// To which of its questions, and how.
+    Answer(usize, usize, bool),
     Mail(usize),
     Repeat(usize),
     Lose(usize),
@@ -69,6 +82,7 @@ pub enum Move {
     Retry(usize),
     Limit(usize),
     Start(usize),
+    Solo(usize),
     Boot(usize),
     Cut(usize),
     Panic(usize),
@@ -80,20 +94,19 @@ impl World {
             up: false,
             booted: OLD,
             entry: Entry::Empty,
+            slot: None,
             memory: Memory::default(),
             updater: None,
             todo: VecDeque::new(),
-            asked: None,
+            asked: Vec::new(),
+            failed: None,
             mail: None,
             cause: Cause::Power,
         };
         World { hosts: [host(), host()], active: 0, left, broken: None }
     }
 
-    fn ready(&self) -> bool {
-        self.hosts.iter().all(|host| host.up)
-    }
-
+    /// What can happen. Time that passes (`Retry`) comes last.
     pub fn moves(&self) -> Vec<Move> {
         let mut moves = Vec::new();
         for at in 0..2 {
@@ -113,12 +126,10 @@ impl World {
                 moves.push(Move::Do(at));
                 continue;
             }
-            if let Some(asked) = &host.asked {
-                moves.push(Move::Answer(at, true));
-                let verdict =
-                    matches!(asked, UpdateEffect::Check | UpdateEffect::Write(_) | UpdateEffect::Prove(_));
-                if verdict && self.left.sick > 0 {
-                    moves.push(Move::Answer(at, false));
+            for which in 0..host.asked.len() {
+                moves.push(Move::Answer(at, which, true));
+                if self.left.sick > 0 {
+                    moves.push(Move::Answer(at, which, false));
                 }
             }
             if host.mail.is_some() {
@@ -127,17 +138,8 @@ impl World {
                     moves.extend([Move::Lose(at), Move::Repeat(at)]);
                 }
             }
-            if updater.pair() != (self.ready(), self.active == at) {
+            if updater.pair() != self.seen(at) {
                 moves.push(Move::Observe(at));
-            }
-            let known = self.hosts[1 - at].updater.as_ref().and_then(Updater::peer);
-            let other = &self.hosts[1 - at];
-            if updater.facts().is_some()
-                && known != updater.facts()
-                && other.up
-                && other.mail != updater.facts()
-            {
-                moves.push(Move::Retry(at));
             }
             if self.left.limit > 0 && updater.facts().is_some_and(|facts| facts.outcome == Outcome::Open) {
                 moves.push(Move::Limit(at));
@@ -145,54 +147,58 @@ impl World {
             if self.left.start > 0 {
                 moves.push(Move::Start(at));
             }
+            if self.left.solo > 0 && !self.hosts[1 - at].up {
+                moves.push(Move::Solo(at));
+            }
         }
+        let arrived = self.left.hasty || self.hosts.iter().all(|host| host.mail.is_none());
+        let idle =
+            |at: &usize| arrived && self.hosts[*at].updater.is_some() && self.hosts[*at].todo.is_empty();
+        moves.extend((0..2).filter(idle).map(Move::Retry));
         moves
+    }
+
+    /// Whether the other node answers, this one is fit, and active.
+    fn seen(&self, at: usize) -> (bool, bool, bool) {
+        (self.hosts[1 - at].up, true, self.active == at)
     }
 
     pub fn act(&mut self, the: Move, rules: Rules) {
         match the {
             Move::Do(at) => self.carry_out(at),
-            Move::Answer(at, good) => {
-                let event = match self.hosts[at].asked.take() {
-                    Some(UpdateEffect::Write(_)) => {
-                        // A slot that could not be written is no boot entry; what was there is overwritten.
-                        UpdateEvent::Written(good)
-                    }
-                    Some(UpdateEffect::Prove(_)) => UpdateEvent::Proven(good),
-                    _ => UpdateEvent::Health(good),
-                };
-                self.left.sick -= u8::from(!good);
-                self.event(at, event);
-            }
+            Move::Answer(at, which, good) => self.answer(at, which, good),
             Move::Mail(at) => {
-                if let Some(facts) = self.hosts[at].mail.take() {
-                    self.event(at, UpdateEvent::Peer(facts));
+                if let Some(word) = self.hosts[at].mail.take() {
+                    self.event(at, UpdateEvent::Peer(word));
                 }
             }
             Move::Repeat(at) => {
                 self.left.lose -= 1;
-                if let Some(facts) = self.hosts[at].mail {
-                    self.event(at, UpdateEvent::Peer(facts));
+                if let Some(word) = self.hosts[at].mail {
+                    self.event(at, UpdateEvent::Peer(word));
                 }
             }
             Move::Lose(at) => {
                 self.left.lose -= 1;
                 self.hosts[at].mail = None;
             }
-            Move::Observe(at) => {
-                let (ready, active) = (self.ready(), self.active == at);
-                self.event(at, UpdateEvent::Pair { ready, active });
+            Move::Observe(at) => self.look(at, self.seen(at)),
+            Move::Retry(at) => {
+                self.hosts[at].failed = None;
+                self.event(at, UpdateEvent::Retry);
             }
-            Move::Retry(at) => self.event(at, UpdateEvent::Retry),
             Move::Limit(at) => {
                 self.left.limit -= 1;
                 self.event(at, UpdateEvent::Limit);
             }
-            Move::Start(at) => {
-                self.left.start -= 1;
+            Move::Start(at) | Move::Solo(at) => {
+                let solo = matches!(the, Move::Solo(_));
+                self.left.start -= u8::from(!solo);
+                self.left.solo -= u8::from(solo);
                 let last = self.hosts[at].memory.facts.map(|facts| facts.plan.serial).unwrap_or_default();
                 let leader = [Side::A, Side::B][at];
-                self.event(at, UpdateEvent::Start(PlanId { serial: last + 1, leader, version: NEW }));
+                let plan = PlanId { serial: last + 1, leader, version: NEW };
+                self.event(at, UpdateEvent::Start { plan, solo });
             }
             Move::Boot(at) => self.boot(at, rules),
             Move::Cut(at) => {
@@ -206,29 +212,67 @@ impl World {
         }
         // Whether it is active a node knows at once: it did that itself. How the pair is, it learns later.
         for at in 0..2 {
-            let stale = self.hosts[at].updater.as_ref().map(Updater::pair);
-            if let Some((ready, known)) = stale {
-                let active = self.active == at;
-                if known != active {
-                    self.event(at, UpdateEvent::Pair { ready, active });
-                }
+            let known = self.hosts[at].updater.as_ref().map(Updater::pair);
+            if let Some((peer, ready, _)) = known.filter(|known| known.2 != (self.active == at)) {
+                self.look(at, (peer, ready, self.active == at));
             }
         }
+    }
+
+    fn look(&mut self, at: usize, (peer, ready, active): (bool, bool, bool)) {
+        self.event(at, UpdateEvent::Pair { peer, ready, active });
+    }
+
+    fn answer(&mut self, at: usize, which: usize, good: bool) {
+        self.left.sick -= u8::from(!good);
+        let asked = self.hosts[at].asked.remove(which);
+        let peer_up = self.hosts[1 - at].up;
+        let event = match asked {
+            UpdateEffect::Write(plan) => {
+                // A slot that could not be written is no boot entry; what was there is overwritten.
+                self.hosts[at].slot = good.then_some(plan);
+                UpdateEvent::Written(plan, good)
+            }
+            UpdateEffect::Prove(plan) => UpdateEvent::Proven(plan, good),
+            UpdateEffect::Check(plan) => UpdateEvent::Health(plan, good),
+            UpdateEffect::Bless(plan) => {
+                if good {
+                    self.hosts[at].entry = Entry::Good;
+                }
+                UpdateEvent::Blessed(plan, good)
+            }
+            UpdateEffect::Switchover(plan) => {
+                if good && peer_up && self.active == at {
+                    // It is seen at once.
+                    self.active = 1 - at;
+                    return;
+                }
+                UpdateEvent::Stayed(plan)
+            }
+            _ => return,
+        };
+        let fails = !good || matches!(event, UpdateEvent::Stayed(_));
+        self.hosts[at].failed = fails.then_some(asked).or(self.hosts[at].failed.take());
+        self.event(at, event);
     }
 
     fn event(&mut self, at: usize, event: UpdateEvent) {
         let peer_up = self.hosts[1 - at].up;
         let host = &mut self.hosts[at];
-        if let Some(updater) = &mut host.updater {
-            let effects = updater.on(event);
-            // Judged when it is decided: that the peer dies a moment later nobody can exclude.
-            let again = matches!(host.entry, Entry::Tries(1..) | Entry::Good) && host.booted == OLD;
-            let serves = self.active == at && peer_up;
-            if again && serves && effects.contains(&UpdateEffect::Reboot) {
-                self.broken = Some(ACTIVE);
-            }
-            host.todo.extend(effects);
+        let Some(updater) = &mut host.updater else { return };
+        let effects = updater.on(event);
+        // Judged when it is decided: that the peer dies a moment later nobody can exclude. Who goes on alone cannot
+        // know that the other one has just come.
+        let again = matches!(host.entry, Entry::Tries(1..) | Entry::Good) && host.booted == OLD;
+        let alone = host.memory.solo && !updater.pair().0;
+        let serves = self.active == at && peer_up && !alone;
+        if again && serves && effects.contains(&UpdateEffect::Reboot) {
+            self.broken = Some(ACTIVE);
         }
+        if host.failed.as_ref().is_some_and(|failed| effects.contains(failed)) {
+            self.broken = Some(LATER);
+        }
+        host.todo.extend(effects);
     }
 
     fn down(&mut self, at: usize, cause: Cause) {
@@ -236,7 +280,8 @@ impl World {
         host.up = false;
         host.updater = None;
         host.todo.clear();
-        host.asked = None;
+        host.asked.clear();
+        host.failed = None;
         host.mail = None;
         host.cause = cause;
         if self.active == at && self.hosts[1 - at].up {
@@ -268,34 +313,35 @@ impl World {
             .iter()
             .all(|host| host.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Decided));
         let peer_up = self.hosts[1 - at].up;
-        let active = self.active == at;
         let host = &mut self.hosts[at];
         let Some(effect) = host.todo.pop_front() else { return };
         let refused = host.memory.refused.contains(&NEW);
+        let decided = host.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Decided);
+        let passed = host.memory.facts.is_some_and(|facts| facts.passed);
+        let mut law = None;
         match effect {
             UpdateEffect::Store(memory) => host.memory = memory,
-            UpdateEffect::Write(_) => {
-                host.entry = Entry::Empty;
-                host.asked = Some(effect);
+            UpdateEffect::Write(_) | UpdateEffect::Prove(_) | UpdateEffect::Switchover(_) => {
+                let same =
+                    |asked: &UpdateEffect| std::mem::discriminant(asked) == std::mem::discriminant(&effect);
+                law = host.asked.iter().any(same).then_some(ONCE);
+                if let UpdateEffect::Write(_) = effect {
+                    (host.entry, host.slot) = (Entry::Empty, None);
+                }
+                host.asked.push(effect);
             }
-            UpdateEffect::Arm(_) => {
+            UpdateEffect::Arm(plan) => {
                 host.entry = Entry::Tries(3);
-                if refused {
-                    self.broken = Some(REFUSED);
-                }
+                law = refused.then_some(REFUSED).or((host.slot != Some(plan)).then_some(WHOLE));
             }
-            UpdateEffect::Prove(_) => host.asked = Some(effect),
-            UpdateEffect::Check => {
-                host.asked = Some(effect);
-                if refused {
-                    self.broken = Some(REFUSED);
-                }
+            UpdateEffect::Check(_) => {
+                host.asked.push(effect);
+                law = refused.then_some(REFUSED);
             }
             UpdateEffect::Bless(_) => {
-                host.entry = Entry::Good;
-                if !both {
-                    self.broken = Some(BLESSED);
-                }
+                host.asked.push(effect);
+                let may = both || (decided && host.memory.solo);
+                law = (!may).then_some(BLESSED).or((!passed).then_some(TRIED));
             }
             UpdateEffect::MarkBad(_) => {
                 if host.entry != Entry::Empty {
@@ -304,22 +350,16 @@ impl World {
             }
             UpdateEffect::Reboot => {
                 let again = matches!(host.entry, Entry::Tries(1..) | Entry::Good);
-                if refused && again {
-                    self.broken = Some(REFUSED);
-                }
+                law = (refused && again).then_some(REFUSED);
                 self.down(at, Cause::Power);
             }
-            UpdateEffect::Switchover => {
-                if peer_up && active {
-                    self.active = 1 - at;
-                }
-            }
-            UpdateEffect::Tell(facts) => {
+            UpdateEffect::Tell(word) => {
                 if peer_up {
-                    self.hosts[1 - at].mail = Some(facts);
+                    self.hosts[1 - at].mail = Some(word);
                 }
             }
             UpdateEffect::Refuse(_) => {}
         }
+        self.broken = self.broken.or(law);
     }
 }

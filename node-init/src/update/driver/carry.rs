@@ -4,15 +4,15 @@ use super::hands::{Job, Trouble};
 use super::kept::ArmedIn;
 use super::said::Said;
 use super::{AGAIN, Done, Driver, Gate, Next, SWITCHOVER, Trial, Want};
-use pair_core::update::{Memory, Outcome, UpdateEffect, UpdateEvent, Version};
+use pair_core::update::{Memory, Outcome, PlanId, UpdateEffect, UpdateEvent, Version};
 
 /// Work that the next effect waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A trial gets its attempts.
     Arm,
-    /// A version is kept.
-    Keep(Version),
+    /// This plan's version is kept.
+    Keep(PlanId),
     /// A version loses its attempts.
     Reject,
     /// The node goes down.
@@ -33,7 +33,7 @@ impl Driver {
                 Some(Next::Event(event)) => self.take(event),
                 Some(Next::Start(id, plan, reply)) => {
                     let Some(updater) = &mut self.updater else { return };
-                    let effects = updater.on(UpdateEvent::Start(id));
+                    let effects = updater.on(UpdateEvent::Start { plan: id, solo: plan.solo });
                     let refusal = effects.iter().find_map(|effect| match effect {
                         UpdateEffect::Refuse(reason) => Some(reason.to_string()),
                         _ => None,
@@ -71,46 +71,44 @@ impl Driver {
     fn carry_out(&mut self, effect: UpdateEffect) {
         match &effect {
             UpdateEffect::Store(memory) => self.store(memory.clone()),
-            UpdateEffect::Tell(facts) => {
-                self.wants.extend(Said::of(self, *facts).map(Want::Say));
+            UpdateEffect::Tell(word) => {
+                self.wants.extend(Said::of(self, *word).map(Want::Say));
             }
             UpdateEffect::Refuse(_) => {}
-            UpdateEffect::Switchover => {
-                // It takes a few seconds, and the machine asks at every event until it has happened.
-                if self.switched.is_none_or(|at| at + SWITCHOVER <= self.ticks) {
-                    self.switched = Some(self.ticks);
-                    self.wants.push(Want::Switchover);
-                }
+            UpdateEffect::Switchover(plan) => {
+                self.switching = Some((self.ticks + SWITCHOVER, *plan));
+                self.wants.push(Want::Switchover);
             }
-            UpdateEffect::Check => {
-                self.asked += 1;
+            UpdateEffect::Check(plan) => {
+                let plan = *plan;
                 let limit = self.kept.plan.as_ref().map(|plan| plan.trial_limit).unwrap_or_default();
-                self.trial = Some(Trial { gate: Gate::new(limit), began: self.ticks, looking: false });
+                self.trial = Some(Trial { plan, gate: Gate::new(limit), began: self.ticks, looking: false });
             }
             UpdateEffect::Reboot => {
                 self.trial = None;
                 self.work(Kind::Reboot, self.hands.reboot());
             }
-            UpdateEffect::Write(version) => self.write(*version),
-            UpdateEffect::Arm(version) => match self.job(*version) {
+            UpdateEffect::Write(plan) => self.write(*plan),
+            UpdateEffect::Arm(plan) => match self.job(*plan) {
                 Some(job) => self.work(Kind::Arm, self.hands.arm(job)),
-                None => self.problem = Some(format!("updates: what version no. {version} is was forgotten")),
+                None => {
+                    self.problem =
+                        Some(format!("updates: what plan no. {} is for was forgotten", plan.serial))
+                }
             },
-            UpdateEffect::Prove(version) => {
-                self.asked += 1;
-                let asked = self.asked;
-                match self.text(*version) {
+            UpdateEffect::Prove(plan) => {
+                let plan = *plan;
+                match self.text(plan.version) {
                     Some(text) => {
-                        self.spawn(self.hands.prove(text), move |result| Done::Proven(asked, result));
+                        self.spawn(self.hands.prove(text), move |result| Done::Proven(plan, result));
                     }
-                    None => self.event(UpdateEvent::Proven(false)),
+                    None => self.event(UpdateEvent::Proven(plan, false)),
                 }
             }
-            UpdateEffect::Bless(version) => {
-                if let Some(text) = self.text(*version) {
-                    self.work(Kind::Keep(*version), self.hands.keep(text));
-                }
-            }
+            UpdateEffect::Bless(plan) => match self.text(plan.version) {
+                Some(text) => self.work(Kind::Keep(*plan), self.hands.keep(text)),
+                None => self.event(UpdateEvent::Blessed(*plan, false)),
+            },
             UpdateEffect::MarkBad(version) => {
                 if let Some(text) = self.text(*version) {
                     self.work(Kind::Reject, self.hands.reject(text));
@@ -124,19 +122,24 @@ impl Driver {
         self.spawn(work, move |result| Done::Carried(kind, result));
     }
 
-    fn job(&self, version: Version) -> Option<Job> {
-        let plan = self.kept.plan.as_ref().filter(|plan| super::number(&plan.version) == version)?;
+    fn job(&self, id: PlanId) -> Option<Job> {
+        let plan = self.kept.plan.as_ref().filter(|plan| super::number(&plan.version) == id.version)?;
         let first = self.kept.memory.lead && self.kept.memory.facts.is_some_and(|facts| !facts.written);
         Some(Job { version: plan.version.clone(), bundle: plan.bundle.clone(), first })
     }
 
-    fn write(&mut self, version: Version) {
-        self.asked += 1;
-        let asked = self.asked;
-        match self.job(version) {
-            Some(job) => self.spawn(self.hands.write(job), move |result| Done::Written(asked, result)),
-            None => self.event(UpdateEvent::Written(false)),
+    pub(super) fn write(&mut self, plan: PlanId) {
+        match self.job(plan).filter(|_| self.goes_on(plan)) {
+            Some(job) => self.spawn(self.hands.write(job), move |result| Done::Written(plan, result)),
+            None => self.event(UpdateEvent::Written(plan, false)),
         }
+    }
+
+    /// It is the present plan, and its slot is still to be written.
+    fn goes_on(&self, plan: PlanId) -> bool {
+        self.kept.memory.facts.is_some_and(|facts| {
+            facts.plan == plan && matches!(facts.outcome, Outcome::Open | Outcome::Decided)
+        })
     }
 
     fn store(&mut self, memory: Memory) {
@@ -148,7 +151,9 @@ impl Driver {
             Some(trial) => trial.gate.findings.iter().map(|finding| finding.text.clone()).collect(),
             None => Vec::new(),
         };
-        if outcome != Some(Outcome::Open) {
+        let passed = memory.facts.is_some_and(|facts| facts.passed);
+        let tried = outcome == Some(Outcome::Open) || (outcome == Some(Outcome::Decided) && !passed);
+        if !tried {
             self.trial = None;
         }
         self.kept.take(memory, &findings, self.hands.now());
@@ -190,56 +195,52 @@ impl Driver {
         self.at_work = false;
         match (kind, result) {
             (Kind::Reboot, Ok(())) => self.rebooting = true,
-            (_, Ok(())) => self.problem = None,
+            (Kind::Keep(plan), Ok(())) => {
+                self.problem = None;
+                self.event(UpdateEvent::Blessed(plan, true));
+            }
+            (Kind::Arm | Kind::Reject, Ok(())) => self.problem = None,
             (kind, Err(trouble)) => {
                 self.problem = Some(format!("updates: {trouble}"));
-                let again = match kind {
-                    // Without the attempts the proof fails, and that decides.
-                    Kind::Arm => None,
-                    // The core says these once.
-                    Kind::Keep(version) => Some(UpdateEffect::Bless(version)),
-                    Kind::Reboot => Some(UpdateEffect::Reboot),
-                    // Its attempts run out, and it stays refused.
-                    Kind::Reject => None,
-                };
-                if let Some(effect) = again {
-                    self.hold = self.ticks + AGAIN;
-                    self.todo.push_front(effect);
+                match kind {
+                    Kind::Keep(plan) => self.event(UpdateEvent::Blessed(plan, false)),
+                    // The core says it once, and nothing comes before it.
+                    Kind::Reboot => {
+                        self.hold = self.ticks + AGAIN;
+                        self.todo.push_front(UpdateEffect::Reboot);
+                    }
+                    // Without the attempts the proof fails, and that decides. A version that keeps its attempts
+                    // loses them one by one, and stays refused.
+                    Kind::Arm | Kind::Reject => {}
                 }
             }
         }
     }
 
-    pub(super) fn written(&mut self, result: Result<(), Trouble>) {
+    pub(super) fn written(&mut self, plan: PlanId, result: Result<(), Trouble>) {
+        let open = self.kept.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Open);
         match result {
             Ok(()) => {
                 self.problem = None;
-                self.event(UpdateEvent::Written(true));
+                self.event(UpdateEvent::Written(plan, true));
             }
             Err(trouble) => {
                 self.problem = Some(format!("updates: the slot is not written: {trouble}"));
-                let version = self.kept.memory.facts.map(|facts| facts.plan.version);
-                match version.filter(|_| trouble.again) {
-                    // The plan's own limit ends this.
-                    Some(version) => self.repeat = Some((self.ticks + AGAIN, UpdateEffect::Write(version))),
-                    None => self.event(UpdateEvent::Written(false)),
+                if trouble.again && open && self.goes_on(plan) {
+                    // A source that is away; the plan's own limit ends this. What is decided the core tries again.
+                    self.repeat = Some((self.ticks + AGAIN, plan));
+                } else {
+                    self.event(UpdateEvent::Written(plan, false));
                 }
             }
         }
     }
 
-    pub(super) fn proven(&mut self, result: Result<(), Trouble>) {
-        let decided = self.kept.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Decided);
-        match result {
-            Ok(()) => self.event(UpdateEvent::Proven(true)),
-            Err(trouble) => {
-                self.problem = Some(format!("updates: the trial is not begun: {trouble}"));
-                if decided {
-                    // A decided version is armed again at once, and that would be for ever.
-                    self.hold = self.ticks + AGAIN;
-                }
-                self.event(UpdateEvent::Proven(false));
-            }
+    pub(super) fn proven(&mut self, plan: PlanId, result: Result<(), Trouble>) {
+        let proven = result.is_ok();
+        if let Err(trouble) = result {
+            self.problem = Some(format!("updates: the trial is not begun: {trouble}"));
         }
+        self.event(UpdateEvent::Proven(plan, proven));
     }
 }

@@ -7,8 +7,8 @@
 //!  operator ───┘              └─▶ Want: say, switch over, reboot is under way
 //! ```
 //!
-//! Effects of one event are carried out in order and before the next event is taken, as in the model. An answer that belongs
-//! to a superseded question is dropped. What fails is tried again here, since the core does not ask twice.
+//! Effects of one event are carried out in order and before the next event is taken, as in the model. Every question of the
+//! core is answered once, with the plan that it was about.
 
 mod carry;
 pub mod hands;
@@ -25,7 +25,7 @@ use hands::{Hands, Look, Offer, Trouble, Work};
 use kept::{Kept, Plan, number};
 use pair_core::record::Side;
 use pair_core::rules::Rules;
-use pair_core::update::{Cause, Facts, Outcome, PlanId, UpdateEvent, UpdateReason, Updater};
+use pair_core::update::{Cause, Outcome, PlanId, UpdateEffect, UpdateEvent, UpdateReason, Updater};
 use said::{Said, Start};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -34,9 +34,9 @@ use tokio::task::spawn_local;
 
 /// Seconds between two attempts at what has failed.
 const AGAIN: u64 = 5;
-/// Seconds between two messages that say again what is known.
-const TELL: u64 = 5;
-/// Seconds in which an asked-for switchover is not asked for again.
+/// Seconds after which the core may say again what is known, and try again what has failed.
+const RETRY: u64 = 5;
+/// Seconds after which a switchover that has not happened has failed.
 const SWITCHOVER: u64 = 20;
 /// Seconds between two notes of how long a plan has taken.
 const NOTE: u64 = 60;
@@ -63,12 +63,12 @@ pub enum Done {
     Opened(Result<Offer, Trouble>, Start, oneshot::Sender<Result<(), String>>),
     /// Arm, keep, reject or reboot.
     Carried(carry::Kind, Result<(), Trouble>),
-    /// The slot is written, or not; to which question.
-    Written(u64, Result<(), Trouble>),
+    /// The slot is written, or not.
+    Written(PlanId, Result<(), Trouble>),
     /// The rollback is proven, or not.
-    Proven(u64, Result<(), Trouble>),
-    /// Health was looked at.
-    Observed(u64, Result<Vec<Finding>, Trouble>),
+    Proven(PlanId, Result<(), Trouble>),
+    /// Health was looked at, for this plan's trial.
+    Observed(PlanId, Result<Vec<Finding>, Trouble>),
     /// The other version was made to boot.
     RolledBack(Result<String, Trouble>, oneshot::Sender<Result<(), String>>),
 }
@@ -83,6 +83,7 @@ enum Next {
 /// One trial's judging.
 #[derive(Debug)]
 struct Trial {
+    plan: PlanId,
     gate: Gate,
     began: u64,
     looking: bool,
@@ -99,23 +100,20 @@ pub struct Driver {
     updater: Option<Updater>,
     look: Look,
     looking: bool,
-    todo: VecDeque<pair_core::update::UpdateEffect>,
+    todo: VecDeque<UpdateEffect>,
     next: VecDeque<Next>,
     at_work: bool,
     /// Nothing is carried out before this tick.
     hold: u64,
-    /// Names the present question.
-    asked: u64,
-    /// A question that is asked again at this tick.
-    repeat: Option<(u64, pair_core::update::UpdateEffect)>,
+    /// A plan whose slot is written again at this tick.
+    repeat: Option<(u64, PlanId)>,
     trial: Option<Trial>,
     seen: Seen,
-    switched: Option<u64>,
+    /// A switchover that is waited for until this tick.
+    switching: Option<(u64, PlanId)>,
     rebooting: bool,
     ticks: u64,
     wants: Vec<Want>,
-    /// What the other node has heard of this one last.
-    heard: Option<Facts>,
     peer_rolled_back: bool,
     problem: Option<String>,
     /// Why nothing is done any more until the agent is started anew.
@@ -154,15 +152,13 @@ impl Driver {
             next: VecDeque::new(),
             at_work: false,
             hold: 0,
-            asked: 0,
             repeat: None,
             trial: None,
             seen: Seen::default(),
-            switched: None,
+            switching: None,
             rebooting: false,
             ticks: 0,
             wants: Vec::new(),
-            heard: None,
             peer_rolled_back: false,
             problem: None,
             stopped: None,
@@ -197,47 +193,33 @@ impl Driver {
             return;
         }
         self.pair();
-        self.solo();
         self.pass_time();
-        if let Some((_, effect)) = self.repeat.take_if(|(at, _)| *at <= self.ticks) {
-            self.todo.push_front(effect);
+        if let Some((_, plan)) = self.repeat.take_if(|(at, _)| *at <= self.ticks) {
+            self.write(plan);
         }
         self.observe();
         self.pump();
     }
 
-    /// How the pair is, for the machine. Alone, by an operator's word, this node serves nobody but itself.
+    /// How the pair is, for the machine.
     fn pair(&mut self) {
-        let solo = self.is_solo();
-        let ready = if solo { self.seen.current } else { self.seen.ready() };
-        let active = self.seen.active && !solo;
-        if self.updater.as_ref().is_some_and(|updater| updater.pair() != (ready, active)) {
-            self.event(UpdateEvent::Pair { ready, active });
+        let Seen { peer, current, active, .. } = self.seen;
+        // Without the other node only an operator's word goes on, and needs nothing but the data here.
+        let ready = if peer { self.seen.ready() } else { current };
+        if self.updater.as_ref().is_some_and(|updater| updater.pair() != (peer, ready, active)) {
+            self.event(UpdateEvent::Pair { peer, ready, active });
         }
-    }
-
-    fn is_solo(&self) -> bool {
-        self.kept.plan.as_ref().is_some_and(|plan| plan.solo) && self.kept.memory.lead && !self.seen.peer
-    }
-
-    /// The other node's part, which an operator has said is not to be waited for. It takes it over when it comes back.
-    fn solo(&mut self) {
-        let Some(ours) = self.kept.memory.facts.filter(|_| self.is_solo()) else { return };
-        let decided = ours.outcome == Outcome::Decided;
-        let outcome = if decided { Outcome::Decided } else { Outcome::Open };
-        let theirs = Facts { plan: ours.plan, written: true, passed: true, outcome };
-        if self.updater.as_ref().is_some_and(|updater| updater.peer() != Some(theirs)) {
-            self.event(UpdateEvent::Peer(theirs));
+        if !active {
+            self.switching = None;
+        }
+        if let Some((_, plan)) = self.switching.take_if(|(until, _)| *until <= self.ticks) {
+            self.event(UpdateEvent::Stayed(plan));
         }
     }
 
     fn pass_time(&mut self) {
         let Some(facts) = self.kept.memory.facts else { return };
-        if !self.seen.peer {
-            // Whoever comes back may have forgotten.
-            self.heard = None;
-        }
-        if self.heard != Some(facts) && self.ticks % TELL == 0 {
+        if self.ticks % RETRY == 0 {
             self.event(UpdateEvent::Retry);
         }
         let Some(plan) = self.kept.plan.as_mut().filter(|_| facts.outcome == Outcome::Open) else { return };
@@ -255,26 +237,27 @@ impl Driver {
         let Some(trial) = &mut self.trial else { return };
         if !trial.looking && (self.ticks - trial.began) % LOOK == 0 {
             trial.looking = true;
-            let (asked, solo) = (self.asked, self.kept.plan.as_ref().is_some_and(|plan| plan.solo));
+            let (plan, solo) = (trial.plan, self.kept.plan.as_ref().is_some_and(|plan| plan.solo));
             let work = self.hands.observe(self.seen.clone(), solo);
-            self.spawn(work, move |result| Done::Observed(asked, result));
+            self.spawn(work, move |result| Done::Observed(plan, result));
         }
     }
 
-    fn observed(&mut self, findings: Vec<Finding>) {
-        let elapsed =
-            self.trial.as_ref().map(|trial| self.ticks.saturating_sub(trial.began)).unwrap_or_default();
-        let Some(trial) = &mut self.trial else { return };
+    fn observed(&mut self, plan: PlanId, findings: Vec<Finding>) {
+        let Some(trial) = self.trial.as_mut().filter(|trial| trial.plan == plan) else { return };
+        let elapsed = self.ticks.saturating_sub(trial.began);
         trial.looking = false;
+        let open = self.kept.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Open);
         let event = match trial.gate.look(findings, elapsed) {
             Verdict::Wait => return,
-            Verdict::Well => UpdateEvent::Health(true),
-            Verdict::Sick => UpdateEvent::Health(false),
-            Verdict::Undecided => UpdateEvent::Limit,
+            Verdict::Well => UpdateEvent::Health(plan, true),
+            Verdict::Sick => UpdateEvent::Health(plan, false),
+            Verdict::Undecided if open => UpdateEvent::Limit,
+            // Decided without this node: until it is judged.
+            Verdict::Undecided => return,
         };
         // The findings stay, for whoever asks why.
         trial.looking = true;
-        self.asked += 1;
         self.event(event);
     }
 
@@ -284,12 +267,12 @@ impl Driver {
             Done::Looked(result) => self.looked(result),
             Done::Opened(result, start, reply) => self.opened(result, &start, reply),
             Done::Carried(kind, result) => self.carried(kind, result),
-            Done::Written(asked, result) if asked == self.asked => self.written(result),
-            Done::Proven(asked, result) if asked == self.asked => self.proven(result),
-            Done::Observed(asked, result) if asked == self.asked => self.observed(
+            Done::Written(plan, result) => self.written(plan, result),
+            Done::Proven(plan, result) => self.proven(plan, result),
+            Done::Observed(plan, result) => self.observed(
+                plan,
                 result.unwrap_or_else(|trouble| vec![Finding { text: trouble.text, elsewhere: false }]),
             ),
-            Done::Written(..) | Done::Proven(..) | Done::Observed(..) => {}
             Done::RolledBack(result, reply) => self.rolled_back(result, reply),
         }
         self.pump();
@@ -333,28 +316,22 @@ impl Driver {
     /// The other node says how far it is.
     pub fn hear(&mut self, said: &Said) {
         // Until it is known what booted nothing is taken over; it is said again.
-        let old = self.updater.is_none()
-            || self.stopped.is_some()
-            || said.facts.plan.serial <= self.kept.rolled_back;
+        let theirs = said.word.facts.plan;
+        let old = self.updater.is_none() || self.stopped.is_some() || theirs.serial <= self.kept.rolled_back;
         self.peer_rolled_back = said.rolled_back > self.kept.rolled_back;
-        if old || number(&said.version) != said.facts.plan.version {
+        if old || number(&said.version) != theirs.version {
             return;
         }
-        let newer = self.kept.plan.as_ref().is_none_or(|plan| plan.serial < said.facts.plan.serial);
+        let newer = self.kept.plan.as_ref().is_none_or(|plan| plan.serial < theirs.serial);
         let ours = self.kept.memory.facts.map(|facts| facts.plan);
-        if newer || (ours.is_some_and(|ours| ours < said.facts.plan) && self.follows(said)) {
+        if newer || (ours.is_some_and(|ours| ours < theirs) && self.follows(said)) {
             self.kept.plan = Some(said.plan());
             if !self.keep() {
                 return;
             }
         }
-        self.heard = said.heard;
-        self.event(UpdateEvent::Peer(said.facts));
+        self.event(UpdateEvent::Peer(said.word));
         self.pump();
-        if said.answer {
-            let answer = self.kept.memory.facts.and_then(|facts| Said::of(self, facts));
-            self.wants.extend(answer.map(Want::Say));
-        }
     }
 
     /// Of two plans with one serial the other node's is the newer one.

@@ -5,7 +5,7 @@ use super::kept::{LIMIT, Plan, number};
 use super::said::Start;
 use super::{Done, Driver, Next};
 use crate::update::bundle::Body;
-use pair_core::update::{Outcome, PlanId, UpdateEffect};
+use pair_core::update::{Outcome, PlanId, UpdateEffect, UpdateReason};
 use tokio::sync::oneshot;
 
 impl Driver {
@@ -51,7 +51,8 @@ impl Driver {
             spent: 0,
         };
         let id = PlanId { serial, leader: self.side, version: number(&plan.version) };
-        if id.version == number(&self.version) {
+        // Where the two nodes have come to differ, what runs here is brought to the other one.
+        if id.version == number(&self.version) && self.reason() != Some(UpdateReason::Mixed) {
             let why = format!("version {} is running already", self.version);
             return drop(reply.send(Err(why)));
         }

@@ -5,7 +5,7 @@ use super::kept::{Failed, Past, Plan};
 use crate::update::boot::Standing;
 use crate::update::health::Finding;
 use pair_core::record::Side;
-use pair_core::update::{Facts, Outcome};
+use pair_core::update::{Facts, Outcome, Word};
 use serde::{Deserialize, Serialize};
 
 /// Longest text of a message's fields, bytes: a frame of the channel has 4096.
@@ -15,7 +15,7 @@ const MOST: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     /// The pair core's.
-    pub facts: Facts,
+    pub word: Word,
     /// Text of the plan's version.
     pub version: String,
     /// How to ask for the bundle.
@@ -28,34 +28,28 @@ pub struct Said {
     pub running: String,
     /// Plans up to this one were rolled back on the speaker by hand.
     pub rolled_back: u32,
-    /// What the speaker has heard of the listener last.
-    pub heard: Option<Facts>,
-    /// The speaker does not know that this was heard, and asks for a word.
-    pub answer: bool,
 }
 
 impl Said {
     /// What the driver says now; `None` without a plan.
-    pub(super) fn of(driver: &Driver, facts: Facts) -> Option<Self> {
-        let plan = driver.kept.plan.as_ref().filter(|plan| plan.serial == facts.plan.serial)?;
+    pub(super) fn of(driver: &Driver, word: Word) -> Option<Self> {
+        let plan = driver.kept.plan.as_ref().filter(|plan| plan.serial == word.facts.plan.serial)?;
         let short = |text: &str| text.chars().take(MOST / 4).collect::<String>();
         Some(Self {
-            facts,
+            word,
             version: plan.version.clone(),
             bundle: short(&plan.bundle),
             limit: plan.limit,
             trial_limit: plan.trial_limit,
             running: short(&driver.version),
             rolled_back: driver.kept.rolled_back,
-            heard: driver.updater.as_ref().and_then(|updater| updater.peer()),
-            answer: driver.heard != Some(facts),
         })
     }
 
     /// The plan as this node takes it over. Solo is one node's matter.
     pub(super) fn plan(&self) -> Plan {
         Plan {
-            serial: self.facts.plan.serial,
+            serial: self.word.facts.plan.serial,
             version: self.version.clone(),
             bundle: self.bundle.clone(),
             solo: false,

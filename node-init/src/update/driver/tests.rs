@@ -176,6 +176,33 @@ fn an_operator_may_go_on_without_the_other_node_which_follows_later() {
 }
 
 #[test]
+fn a_version_that_fails_on_the_node_that_was_away_leaves_two_and_both_say_so() {
+    play(async || {
+        let mut world = World::new();
+        world.seconds(3).await;
+        world.off[1] = true;
+        world.seconds(3).await;
+        world.order(0, "2", true, 3600).await.unwrap();
+        world.seconds(100).await;
+        world.hosts[1].fate.borrow_mut().sick.push("2".to_owned());
+        world.off[1] = false;
+        world.seconds(150).await;
+        assert_eq!(world.running(), ["2", "1"], "each on one that works there");
+        assert_eq!(world.log(1), ["write", "arm", "prove", "reboot", "reject", "reboot"]);
+        for at in 0..2 {
+            let status = world.hosts[at].driver.as_ref().unwrap().status();
+            assert!(status.why.contains("different versions"), "{}", status.words());
+        }
+        let said = world.said;
+        world.seconds(30).await;
+        assert_eq!(world.said, said, "nothing is left to be said");
+        world.order(1, "3", false, 3600).await.unwrap();
+        world.seconds(150).await;
+        world.kept("3");
+    });
+}
+
+#[test]
 fn a_rollback_by_hand_is_not_undone_by_the_decision() {
     play(async || {
         let mut world = World::new();
