@@ -38,6 +38,9 @@ const AGAIN: u64 = 5;
 const RETRY: u64 = 5;
 /// Seconds after which a switchover that has not happened has failed.
 const SWITCHOVER: u64 = 20;
+/// Seconds that a boot which no plan asked for has to be called good. Then it counts as one that is not kept: this node may
+/// have lost its memory of the plan, and hears of it from the other one.
+const GOOD: u64 = 600;
 /// Seconds between two notes of how long a plan has taken.
 const NOTE: u64 = 60;
 /// Seconds between two looks at health.
@@ -286,16 +289,28 @@ impl Driver {
             Ok(look) if self.updater.is_none() => {
                 self.problem = None;
                 self.look = look;
-                self.begin();
+                if !self.is_being_judged() {
+                    self.begin();
+                }
             }
             Ok(_) => {}
         }
     }
 
+    fn standing(&self, version: &str) -> Option<Standing> {
+        self.look.versions.iter().find(|(known, _)| known == version).map(|(_, standing)| *standing)
+    }
+
+    /// A freshly flashed version has its tries too. It is kept when its boot is called good, a while after the agent has
+    /// started; until then nothing is begun here, and it is looked at again.
+    fn is_being_judged(&self) -> bool {
+        let planned = self.kept.plan.as_ref().is_some_and(|plan| plan.version == self.version);
+        let kept = matches!(self.standing(&self.version), None | Some(Standing::Kept));
+        !kept && !planned && self.ticks < GOOD
+    }
+
     fn begin(&mut self) {
-        let standing = |version: &str| {
-            self.look.versions.iter().find(|(known, _)| known == version).map(|(_, standing)| *standing)
-        };
+        let standing = |version: &str| self.standing(version);
         // A root that is on no boot entry (a network boot) has nothing to be kept.
         let blessed = matches!(standing(&self.version), None | Some(Standing::Kept));
         let tried = self.kept.plan.as_ref().map(|plan| plan.version.clone());

@@ -15,7 +15,10 @@ impl Driver {
             return drop(reply.send(Err(why.clone())));
         }
         let refusal = match self.updater {
-            None => Some("the boot loader's entries have not been read yet"),
+            None if self.look.versions.is_empty() => Some("the boot loader's entries have not been read yet"),
+            None => {
+                Some("this boot has not been called good yet; `node-init status` shows what it waits for")
+            }
             Some(_) if start.solo && self.seen.peer => {
                 Some("the other node answers: both are updated, one after the other")
             }

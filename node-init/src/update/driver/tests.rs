@@ -31,6 +31,38 @@ fn a_pair_moves_to_a_new_version_together() {
 }
 
 #[test]
+fn a_freshly_flashed_version_is_waited_for_until_its_boot_is_good() {
+    play(async || {
+        let mut world = World::new();
+        let esp = world.hosts[0].esp.clone();
+        esp.0.borrow_mut().files.clear();
+        esp.put("edgepair_1+3.efi", "1");
+        world.seconds(20).await;
+        let why = world.order(0, "2", false, 3600).await.unwrap_err();
+        assert!(why.contains("not been called good yet"), "{why}");
+        assert!(world.log(0).is_empty());
+        // By the unit that judges every boot.
+        esp.0.borrow_mut().files.clear();
+        esp.put("edgepair_1.efi", "1");
+        world.seconds(10).await;
+        let status = world.hosts[0].driver.as_ref().unwrap().status();
+        assert_eq!(status.versions, [("1".to_owned(), Standing::Kept)]);
+        world.order(0, "2", false, 3600).await.unwrap();
+        world.seconds(120).await;
+        world.kept("2");
+    });
+    // Nobody calls it good, as on a node that has lost its memory of the plan: it takes part again.
+    play(async || {
+        let mut world = World::new();
+        let esp = world.hosts[0].esp.clone();
+        esp.0.borrow_mut().files.clear();
+        esp.put("edgepair_1+3.efi", "1");
+        world.seconds(610).await;
+        world.order(0, "2", false, 3600).await.unwrap();
+    });
+}
+
+#[test]
 fn a_sick_version_takes_both_back_and_is_never_tried_again() {
     for sick in 0..2 {
         play(async || {

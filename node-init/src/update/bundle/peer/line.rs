@@ -48,6 +48,14 @@ impl std::fmt::Debug for Line {
     }
 }
 
+#[cfg(test)]
+impl Line {
+    /// What the other end does to a line that is silent for too long.
+    pub(super) fn close(&self) {
+        self.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+}
+
 fn noise(key: &[u8; 32], asks: Side, initiator: bool) -> Result<HandshakeState, LineError> {
     let prologue = format!("edgepair bundles, version 1, {asks} asks");
     let parameters = PATTERN.parse().map_err(LineError::Untrusted)?;

@@ -24,11 +24,14 @@ use edgepair_bundle::{Admitted, BlockId, Unpacker};
 use line::{Line, LineError};
 use pair_core::record::Side;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wire::{BLOCKS_MAX, Question, Reply};
 
 /// To reach an address.
 const DIAL: Duration = Duration::from_secs(4);
+/// A line on which nothing was asked for this long is opened anew: the other node closes a silent one a little later
+/// ([`line::SILENCE`]), and finding blocks in the running slot may take minutes.
+const IDLE: Duration = Duration::from_secs(10);
 /// Between two questions for a block that the other node does not have yet.
 const PAUSE: Duration = Duration::from_secs(1);
 /// So often in a row without a single block: then the slot is given free, and it is tried anew later.
@@ -54,7 +57,10 @@ impl std::fmt::Debug for Client {
 /// The line to the other node.
 #[derive(Debug)]
 pub struct Dialled {
+    client: Client,
     line: Line,
+    /// When something was heard on it last.
+    heard: Instant,
 }
 
 fn away(error: &LineError) -> Trouble {
@@ -73,7 +79,7 @@ impl Client {
                 .map_err(LineError::from)
                 .and_then(|stream| Line::ask(stream, &self.key, self.side));
             match opened {
-                Ok(line) => return Ok(Dialled { line }),
+                Ok(line) => return Ok(Dialled { client: self.clone(), line, heard: Instant::now() }),
                 Err(error) => last = Some(error),
             }
         }
@@ -110,17 +116,24 @@ impl Dialled {
 
     /// The blocks of this bundle, from there.
     pub fn blocks<'a>(self, admitted: &'a Admitted, bundle: &str) -> FromPeer<'a> {
-        FromPeer { line: self.line, unpacker: admitted.unpacker(), bundle: bundle.to_owned(), pause: PAUSE }
+        FromPeer {
+            dialled: self,
+            unpacker: admitted.unpacker(),
+            bundle: bundle.to_owned(),
+            pause: PAUSE,
+            idle: IDLE,
+        }
     }
 }
 
 /// Blocks of the other node's slots.
 #[derive(Debug)]
 pub struct FromPeer<'a> {
-    line: Line,
+    dialled: Dialled,
     unpacker: Unpacker<'a>,
     bundle: String,
     pause: Duration,
+    idle: Duration,
 }
 
 impl FromPeer<'_> {
@@ -131,9 +144,17 @@ impl FromPeer<'_> {
             again: true,
         };
         let question = Question::blocks(&self.bundle, ids).ok_or(LineError::Strange).map_err(broken)?;
-        self.line.say(&question.encode()).map_err(broken)?;
+        if self.dialled.heard.elapsed() >= self.idle {
+            self.dialled = self
+                .dialled
+                .client
+                .dial()
+                .map_err(|trouble| SlotError::Source { text: trouble.text, again: trouble.again })?;
+        }
+        self.dialled.line.say(&question.encode()).map_err(broken)?;
         for (count, id) in ids.iter().enumerate() {
-            let answer = self.line.hear().map_err(broken)?;
+            let answer = self.dialled.line.hear().map_err(broken)?;
+            self.dialled.heard = Instant::now();
             let Some(bytes) = wire::block(&answer) else { return Ok(count) };
             // A disk over there may be failing: not a verdict on the bundle.
             let block = self.unpacker.plain(*id, bytes).map_err(|error| SlotError::Source {

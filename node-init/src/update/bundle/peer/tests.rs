@@ -204,3 +204,22 @@ fn a_failing_disk_over_there_is_no_verdict() {
     });
     assert_eq!((count.unwrap(), came), (1, 1));
 }
+
+#[test]
+fn a_line_that_was_silent_for_long_is_opened_anew() {
+    let new = newer();
+    let (first, job) = first(&new);
+    let client = serve(Arc::new(first), SECRET, Side::A);
+    let second = OneNode::new(Some(client));
+    let mut line = second.bundles.peer.as_ref().unwrap().dial().unwrap();
+    let head = line.head(&job.bundle).unwrap();
+    let admitted = second.bundles.admitted(&head, &job).unwrap();
+    let mut from = line.blocks(&admitted, &job.bundle);
+    let ids = [3, 4].map(|number| BlockId { payload: PayloadName::Root, number });
+    assert_eq!(from.ask(&ids, &mut |_| Ok(())).unwrap(), 2);
+    // What the other node does to a line on which nothing is asked.
+    from.dialled.line.close();
+    assert!(matches!(from.ask(&ids, &mut |_| Ok(())), Err(SlotError::Source { again: true, .. })));
+    from.idle = Duration::ZERO;
+    assert_eq!(from.ask(&ids, &mut |_| Ok(())).unwrap(), 2);
+}
