@@ -134,7 +134,7 @@ cd "$dir/source"
              [Output]\nFormat=disk\nImageId=bench\nImageVersion=1\nOutputDirectory=out\nSplitArtifacts=\n\n\
              [Content]\nBootable=yes\nBootloader=systemd-boot\nUnifiedKernelImages=yes\nWithDocs=no\nSourceDateEpoch=1767225600\n\
              KernelCommandLine={arguments}\nPackages=\n{packages}\n\
-             [Build]\nPackageCacheDirectory=mkosi.pkgcache\nCacheDirectory=mkosi.cache\nWorkspaceDirectory=/work/mkosi-space\nIncremental=yes\n"
+             [Build]\nPackageCacheDirectory=mkosi.pkgcache\nCacheDirectory=mkosi.cache\nWorkspaceDirectory=/bench/mkosi-space\nIncremental=yes\n"
         );
         let sources = mkosi_sources(&self.dir.join("cache/apt"))?;
         let repart = [
@@ -185,14 +185,14 @@ cd "$dir/source"
         println!("== mkosi, {what}");
         let script = r#"set -eu
 tree=$1/mkosi-tree
-mkdir -p "$tree/work" "$tree/old"
+mkdir -p "$tree/bench" "$tree/old"
 mount --make-rprivate /
 mount --rbind "$tree" "$tree"
 mount --rbind /proc "$tree/proc"; mount --rbind /sys "$tree/sys"; mount --rbind /dev "$tree/dev"
-mount --bind "$1" "$tree/work"
+mount --bind "$1" "$tree/bench"
 if [ -e /etc/resolv.conf ]; then : >> "$tree/etc/resolv.conf"; mount --bind /etc/resolv.conf "$tree/etc/resolv.conf"; fi
 cd "$tree"; pivot_root . old; umount -l /old
-cd /work/mkosi
+cd /bench/mkosi
 # -f makes the image anew from the cached tree, -ff that tree as well.
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 mkosi "$2" build
 "#;
