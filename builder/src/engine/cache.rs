@@ -168,7 +168,7 @@ impl Cache {
         for (name, want) in &record.outputs {
             digest::check_file(&dir.join(name), want)
                 .map_err(|error| format!("{name}: {error}"))?
-                .map_err(|have| format!("{name} has SHA-256 {have}, recorded was {want}"))?;
+                .map_err(|have| format!("{name} has digest {have}, recorded was {want}"))?;
         }
         Ok(())
     }
@@ -301,7 +301,7 @@ mod tests {
         );
 
         atomic::write(&stored.join("result"), b"jello", 0o644).expect("write");
-        assert!(Cache::verify(&stored).expect_err("differs").contains("result has SHA-256"));
+        assert!(Cache::verify(&stored).expect_err("differs").contains("result has digest"));
         fs::remove_file(stored.join("result")).expect("rm");
         assert!(
             matches!(cache.look_up("demo", &key, &parts), Verdict::Miss(why) if why.contains("result is missing"))

@@ -1,10 +1,9 @@
 //! SHA-256 of files and streams, lower-case hexadecimal.
 
-use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
+use crate::sparse;
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Digest of a byte string.
@@ -48,21 +47,14 @@ const BLOCK: usize = 4096;
 /// # Errors
 /// The kernel's, when the file cannot be read.
 pub fn of_content(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let length = file.metadata()?.len();
+    let mut reader = sparse::Reader::new(file)?;
     let mut hasher = Sha256::new();
     let mut chunk = vec![0_u8; 256 * BLOCK];
-    let mut at = 0;
-    while at < length {
-        // Where data begins again (lseek(2)); a file system that cannot say so answers with the same place.
-        match lseek(&file, i64::try_from(at).map_err(io::Error::other)?, Whence::SeekData) {
-            Ok(data) => at = data.unsigned_abs() / BLOCK as u64 * BLOCK as u64,
-            // A hole up to the end.
-            Err(Errno::ENXIO) => break,
-            Err(error) => return Err(error.into()),
-        }
-        file.seek(io::SeekFrom::Start(at))?;
-        let read = fill(&mut file, &mut chunk)?;
+    loop {
+        let mut at = reader.skip_hole(BLOCK as u64)?;
+        let read = fill(&mut reader, &mut chunk)?;
         if read == 0 {
             break;
         }
@@ -88,7 +80,7 @@ pub fn check_file(path: &Path, want: &str) -> io::Result<Result<(), String>> {
 }
 
 /// Reads until the buffer is full or the file ends, so that blocks are whole.
-fn fill(file: &mut File, chunk: &mut [u8]) -> io::Result<usize> {
+fn fill(file: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < chunk.len() {
         match file.read(&mut chunk[filled..]) {

@@ -26,6 +26,20 @@ impl Reader {
         Ok(Self { file, at: 0, length, extent: (0, false) })
     }
 
+    /// Goes over whole units of a hole, when it is at one; returns its place.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn skip_hole(&mut self, unit: u64) -> io::Result<u64> {
+        if self.at < self.length {
+            let (end, hole) = self.extent()?;
+            if hole {
+                self.at += (end.min(self.length) - self.at) / unit * unit;
+            }
+        }
+        Ok(self.at)
+    }
+
     /// Where the present extent ends, and whether it is a hole (lseek(2), `SEEK_DATA` and `SEEK_HOLE`).
     fn extent(&mut self) -> io::Result<(u64, bool)> {
         if self.at < self.extent.0 {
@@ -70,6 +84,20 @@ impl Read for Reader {
 mod tests {
     use std::fs::File;
     use std::io::{Read, Seek, SeekFrom, Write};
+
+    #[test]
+    fn only_whole_units_of_a_hole_are_gone_over() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("file");
+        File::create(&path).expect("creates").set_len(10_000).expect("grows");
+        let mut reader = super::Reader::new(File::open(&path).expect("opens")).expect("opens");
+        assert_eq!(reader.skip_hole(4096).expect("skips"), 8192);
+        assert_eq!(reader.skip_hole(4096).expect("skips"), 8192, "the rest is no unit");
+        assert_eq!(reader.read(&mut [1; 4096]).expect("reads"), 10_000 - 8192);
+        File::create(&path).expect("creates").write_all(&[1; 5000]).expect("writes");
+        let mut reader = super::Reader::new(File::open(&path).expect("opens")).expect("opens");
+        assert_eq!(reader.skip_hole(4096).expect("skips"), 0, "data is not gone over");
+    }
 
     #[test]
     fn reads_what_is_there() {

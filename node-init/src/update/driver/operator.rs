@@ -15,10 +15,7 @@ impl Driver {
             return drop(reply.send(Err(why.clone())));
         }
         let refusal = match self.updater {
-            None if self.look.versions.is_empty() => Some("the boot loader's entries have not been read yet"),
-            None => {
-                Some("this boot has not been called good yet; `node-init status` shows what it waits for")
-            }
+            None => Some(self.not_begun()),
             Some(_) if start.solo && self.seen.peer => {
                 Some("the other node answers: both are updated, one after the other")
             }
@@ -62,6 +59,15 @@ impl Driver {
         self.next.push_back(Next::Start(id, plan, reply));
     }
 
+    /// Why there is no machine yet.
+    pub(super) fn not_begun(&self) -> &'static str {
+        if self.look.versions.is_empty() {
+            "the boot loader's entries have not been read yet"
+        } else {
+            "this boot has not been called good yet; `node-init status` shows what it waits for"
+        }
+    }
+
     /// An operator wants the other version back on this node.
     pub fn roll_back(&mut self, reply: oneshot::Sender<Result<(), String>>) {
         if let Some(why) = &self.stopped {
@@ -70,8 +76,10 @@ impl Driver {
         let open = self.kept.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Open);
         let refusal = if open {
             Some("an update is under way; it goes back by itself when it fails")
-        } else if self.updater.is_none() || self.rebooting {
-            Some("this node is starting or going down")
+        } else if self.updater.is_none() {
+            Some(self.not_begun())
+        } else if self.rebooting {
+            Some("this node is going down")
         } else if self.seen.active && self.seen.peer {
             Some("this node is active; `node-init switchover` first")
         } else {

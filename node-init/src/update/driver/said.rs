@@ -162,9 +162,7 @@ impl Driver {
         });
         UpdateStatus {
             running: self.version.clone(),
-            why: self
-                .reason()
-                .map_or_else(|| "reads the boot loader's entries".to_owned(), |why| why.to_string()),
+            why: self.reason().map_or_else(|| self.not_begun().to_owned(), |why| why.to_string()),
             versions: self.look.versions.clone(),
             plan,
             progress: self.hands.progress(),

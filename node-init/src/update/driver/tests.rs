@@ -41,6 +41,8 @@ fn a_freshly_flashed_version_is_waited_for_until_its_boot_is_good() {
         let why = world.order(0, "2", false, 3600).await.unwrap_err();
         assert!(why.contains("not been called good yet"), "{why}");
         assert!(world.log(0).is_empty());
+        let status = world.hosts[0].driver.as_ref().unwrap().status();
+        assert!(status.why.contains("not been called good yet"), "{}", status.words());
         // By the unit that judges every boot.
         esp.0.borrow_mut().files.clear();
         esp.put("edgepair_1.efi", "1");

@@ -113,6 +113,14 @@ fn serve(shelf: Arc<dyn Shelf>, key: [u8; 32], side: Side) -> Client {
     Client { key: SECRET, side: Side::B, addresses }
 }
 
+/// The second node's line to the first, and the head of the bundle as it came over it.
+fn dialled(second: &OneNode, job: &Job) -> (Dialled, Admitted) {
+    let mut line = second.bundles.peer.as_ref().unwrap().dial().unwrap();
+    let head = line.head(&job.bundle).unwrap();
+    let admitted = second.bundles.admitted(&head, job).unwrap();
+    (line, admitted)
+}
+
 #[test]
 fn the_second_node_takes_everything_from_the_first() {
     let new = newer();
@@ -137,9 +145,7 @@ fn what_the_first_does_not_have_yet_is_waited_for() {
     let other = Job { bundle: "ab".repeat(32), ..job.clone() };
     let trouble = second.write(&other).unwrap_err();
     assert!(trouble.again && trouble.text.contains("not on that node yet"), "{trouble}");
-    let mut line = second.bundles.peer.as_ref().unwrap().dial().unwrap();
-    let head = line.head(&job.bundle).unwrap();
-    let admitted = second.bundles.admitted(&head, &job).unwrap();
+    let (line, admitted) = dialled(&second, &job);
     let mut from = line.blocks(&admitted, &job.bundle);
     from.pause = Duration::ZERO;
     let ids = [3, 17].map(|number| BlockId { payload: PayloadName::Root, number });
@@ -192,9 +198,7 @@ fn a_failing_disk_over_there_is_no_verdict() {
     first.root.lock().unwrap()[17 * BLOCK] ^= 1;
     let client = serve(Arc::new(first), SECRET, Side::A);
     let second = OneNode::new(Some(client));
-    let mut line = second.bundles.peer.as_ref().unwrap().dial().unwrap();
-    let head = line.head(&job.bundle).unwrap();
-    let admitted = second.bundles.admitted(&head, &job).unwrap();
+    let (line, admitted) = dialled(&second, &job);
     let mut from = line.blocks(&admitted, &job.bundle);
     let ids = [16, 17, 18].map(|number| BlockId { payload: PayloadName::Root, number });
     let mut came = 0;
@@ -211,9 +215,7 @@ fn a_line_that_was_silent_for_long_is_opened_anew() {
     let (first, job) = first(&new);
     let client = serve(Arc::new(first), SECRET, Side::A);
     let second = OneNode::new(Some(client));
-    let mut line = second.bundles.peer.as_ref().unwrap().dial().unwrap();
-    let head = line.head(&job.bundle).unwrap();
-    let admitted = second.bundles.admitted(&head, &job).unwrap();
+    let (line, admitted) = dialled(&second, &job);
     let mut from = line.blocks(&admitted, &job.bundle);
     let ids = [3, 4].map(|number| BlockId { payload: PayloadName::Root, number });
     assert_eq!(from.ask(&ids, &mut |_| Ok(())).unwrap(), 2);
