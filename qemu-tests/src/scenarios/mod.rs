@@ -11,11 +11,11 @@ mod pair_power_cuts;
 mod pair_promote;
 mod pair_reboots;
 mod pair_refusals;
-mod pair_update;
 mod secure_boot;
 mod seed_one_node;
 mod seed_refused;
 pub mod soak;
+mod updates;
 mod witness;
 mod written_copies;
 
@@ -90,5 +90,5 @@ const NAMED: &[Scenario] = &[
     witness::SCENARIO,
     pair_ports::SCENARIO,
     pair_refusals::SCENARIO,
-    pair_update::SCENARIO,
+    updates::pair::SCENARIO,
 ];

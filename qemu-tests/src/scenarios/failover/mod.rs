@@ -76,7 +76,7 @@ pub(super) struct Watched<'a> {
 
 impl Watched<'_> {
     /// Switches a node on again, with its writer.
-    fn start(&mut self, context: &Context<'_>, side: Side) -> anyhow::Result<()> {
+    pub(super) fn start(&mut self, context: &Context<'_>, side: Side) -> anyhow::Result<()> {
         self.lab.pair.start(side)?;
         self.lab.pair.node(side)?.wait_shell(context.seconds(60))?;
         self.start_inner(side)

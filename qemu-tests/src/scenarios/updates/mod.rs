@@ -1,8 +1,15 @@
-//! A pair moves to a later version together, with a writer at the virtual IP; versions that are no good take both back.
+//! Updates of a pair in virtual machines: bundles pushed over SSH, with a writer at the virtual IP.
+//!
+//! - [`pair`]: in each test run, a version that is well and one that is not.
+//! - [`soak`]: versions that fail in other ways, and power cuts in the middle, in a long run.
 
-use super::failover::{Watched, row};
-use super::formed::now;
-use super::{Context, Scenario};
+pub mod pair;
+mod soak;
+
+pub use soak::SOAK;
+
+use super::Context;
+use super::failover::Watched;
 use crate::harness::Deadline;
 use crate::harness::site::{KEY_FILE, Side};
 use anyhow::{Context as _, bail, ensure};
@@ -14,90 +21,10 @@ use edgepair_render::names::SSH_HOST_KEY;
 use serde_json::Value;
 use std::fs::File;
 use std::path::Path;
-use std::process::Output;
-
-pub const SCENARIO: Scenario = Scenario {
-    name: "pair-update",
-    shows: "a signed bundle pushed to one node moves both to the next version, each rebooting as the standby, the second \
-            node fed by the first; a version that fails its health check and one whose kernel panics take both back by \
-            themselves and are refused from then on; no acknowledged row is lost",
-    run,
-};
-
-/// How the datastore may have moved: once for the good version; once for each of the two that are given up, when the
-/// node that leads was active; and back.
-const MOVES: usize = 6;
-
-fn run(context: &Context<'_>) -> anyhow::Result<()> {
-    let folder = context.updates.context(
-        "this scenario needs --updates with good.bundle, broken.bundle, panics.bundle and release.pub\n  to do: `cargo xtask test update` makes them",
-    )?;
-    row(context, MOVES, |watched| {
-        let lead = watched.lab.active;
-        let good = folder.join("good.bundle");
-        refused_without_a_key(watched, lead, &good)?;
-        trust(watched, &folder.join("release.pub"))?;
-
-        let begun = now();
-        let said = push(watched, lead, &good)?;
-        ensure!(said.status.success(), "the bundle was not taken: {}", words(&said));
-        println!("  pushed in {:.0} s: {}", begun.elapsed().as_secs_f32(), words(&said));
-        let version = wait_over(context, watched, lead, "decided")?;
-        println!("  both nodes run {version} after {:.0} s", begun.elapsed().as_secs_f32());
-        let active = watched.wait_whole(context)?;
-        kept(context, watched, &version)?;
-        fed_by_the_first(watched, lead)?;
-        for side in Side::BOTH {
-            watched.start_inner(side)?;
-        }
-        watched.writer.wait_for(20, context.seconds(30)).context("writes after the update")?;
-
-        let mut lead = active;
-        for name in ["broken", "panics"] {
-            let bundle = folder.join(format!("{name}.bundle"));
-            let begun = now();
-            let said = push(watched, lead, &bundle)?;
-            ensure!(said.status.success(), "{name}: the bundle was not taken: {}", words(&said));
-            let tried = wait_over(context, watched, lead, "refused")?;
-            println!(
-                "  {name}: {tried} was given up, both on {version} after {:.0} s",
-                begun.elapsed().as_secs_f32()
-            );
-            watched.wait_whole(context)?;
-            kept(context, watched, &version)?;
-            for side in Side::BOTH {
-                let said = push(watched, side, &bundle)?;
-                ensure!(
-                    !said.status.success() && words(&said).contains("failed here before"),
-                    "{name}: on node {side} it is taken again: {}",
-                    words(&said)
-                );
-            }
-            watched
-                .writer
-                .wait_for(20, context.seconds(30))
-                .with_context(|| format!("writes after {name}"))?;
-            // The other node leads the next one.
-            lead = lead.other();
-        }
-        Ok(())
-    })
-}
-
-/// The image under test trusts no key.
-fn refused_without_a_key(watched: &mut Watched<'_>, side: Side, bundle: &Path) -> anyhow::Result<()> {
-    let said = push(watched, side, bundle)?;
-    ensure!(
-        !said.status.success() && words(&said).contains("trusts no key"),
-        "an image without a key takes an update: {}",
-        words(&said)
-    );
-    println!("  without a trusted key: {}", words(&said).lines().next().unwrap_or_default());
-    Ok(())
-}
+use std::process::{Child, Output, Stdio};
 
 /// Puts a key where an image has its own, until the next boot: the later versions bring it.
-fn trust(watched: &mut Watched<'_>, key: &Path) -> anyhow::Result<()> {
+pub(super) fn trust(watched: &mut Watched<'_>, key: &Path) -> anyhow::Result<()> {
     let text = STANDARD.encode(std::fs::read(key).with_context(|| key.display().to_string())?);
     for side in Side::BOTH {
         watched.lab.pair.node(side)?.guest.run(&format!(
@@ -108,7 +35,12 @@ fn trust(watched: &mut Watched<'_>, key: &Path) -> anyhow::Result<()> {
 }
 
 /// What an operator does: the bundle through SSH.
-fn push(watched: &mut Watched<'_>, side: Side, bundle: &Path) -> anyhow::Result<Output> {
+pub(super) fn push(watched: &mut Watched<'_>, side: Side, bundle: &Path) -> anyhow::Result<Output> {
+    begin_push(watched, side, bundle)?.wait_with_output().context("ssh")
+}
+
+/// The same, without waiting until it is taken.
+pub(super) fn begin_push(watched: &mut Watched<'_>, side: Side, bundle: &Path) -> anyhow::Result<Child> {
     let pair = &mut watched.lab.pair;
     let host_key = pair.node(side)?.guest.run(&format!("cat {SSH_HOST_KEY}.pub"))?;
     let (dir, port) = (pair.spec.dir.clone(), pair.spec.doors.ssh[side as usize]);
@@ -125,15 +57,29 @@ fn push(watched: &mut Watched<'_>, side: Side, bundle: &Path) -> anyhow::Result<
         .args(option("LogLevel", "ERROR"))
         .args(["root@127.0.0.1", &format!("{NODE_INIT} update start -")]);
     let file = File::open(bundle).with_context(|| bundle.display().to_string())?;
-    call.to_command().stdin(file).output().context("ssh")
+    let mut command = call.to_command();
+    command.stdin(file).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("ssh")
 }
 
-fn words(output: &Output) -> String {
+/// A version that failed is refused on both nodes.
+pub(super) fn never_again(watched: &mut Watched<'_>, bundle: &Path) -> anyhow::Result<()> {
+    for side in Side::BOTH {
+        let said = push(watched, side, bundle)?;
+        ensure!(
+            !said.status.success() && words(&said).contains("failed here before"),
+            "on node {side} it is taken again: {}",
+            words(&said)
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn words(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     [text(&output.stdout), text(&output.stderr)].join(" ").trim().to_owned()
 }
 
-fn status(watched: &mut Watched<'_>, side: Side) -> anyhow::Result<Value> {
+pub(super) fn status(watched: &mut Watched<'_>, side: Side) -> anyhow::Result<Value> {
     let ask = format!("{NODE_INIT} update status --json");
     let answer = watched.lab.pair.node(side)?.guest.try_run(&ask, Deadline::seconds(20))?;
     ensure!(answer.status == 0, "{}", answer.text);
@@ -141,7 +87,7 @@ fn status(watched: &mut Watched<'_>, side: Side) -> anyhow::Result<Value> {
 }
 
 /// Waits until the plan ended so on both nodes, and each has done what follows from it; returns the plan's version.
-fn wait_over(
+pub(super) fn wait_over(
     context: &Context<'_>,
     watched: &mut Watched<'_>,
     lead: Side,
@@ -192,7 +138,7 @@ fn wait_over(
 }
 
 /// Both nodes run this version, and the boot loader keeps it: told by the names on the boot partition.
-fn kept(context: &Context<'_>, watched: &mut Watched<'_>, version: &str) -> anyhow::Result<()> {
+pub(super) fn kept(context: &Context<'_>, watched: &mut Watched<'_>, version: &str) -> anyhow::Result<()> {
     let deadline = context.seconds(20);
     for side in Side::BOTH {
         let guest = &mut watched.lab.pair.node(side)?.guest;
@@ -213,14 +159,3 @@ fn kept(context: &Context<'_>, watched: &mut Watched<'_>, version: &str) -> anyh
     Ok(())
 }
 
-/// The node that did not get the bundle took it from the one that did.
-fn fed_by_the_first(watched: &mut Watched<'_>, lead: Side) -> anyhow::Result<()> {
-    for side in [lead, lead.other()] {
-        let journal = watched.lab.pair.journal(side);
-        let line = journal.lines().rfind(|line| line.contains("is in the other slot and was read back"));
-        let line =
-            line.with_context(|| format!("node {side} does not say what its slot was written from"))?;
-        println!("  node {side}: {}", line.split_once("]: ").map_or(line, |(_, text)| text));
-    }
-    Ok(())
-}
