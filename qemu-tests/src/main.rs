@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use qemu_tests::harness::accel::Accel;
 use qemu_tests::harness::{Image, accel};
-use qemu_tests::scenarios::{Context, Scenario, Shared, all, by_name, soak};
+use qemu_tests::scenarios::{Context, Scenario, Shared, UPDATE, all, by_name, soak};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -40,6 +40,9 @@ struct Arguments {
     /// Where the journals of long runs are.
     #[arg(long, default_value = "target/soak")]
     journal: PathBuf,
+    /// Begin no scenario after so many seconds: what is left out is named and counted as skipped.
+    #[arg(long, conflicts_with = "soak")]
+    within: Option<u64>,
     /// Only those of these names, or whose name contains one of these.
     #[arg(conflicts_with = "soak")]
     names: Vec<String>,
@@ -119,19 +122,29 @@ fn main() -> anyhow::Result<ExitCode> {
     let run = Run::new(&image, &arguments)?;
     match &arguments.soak {
         Some(name) => long_run(&run, name, &arguments),
-        None => Ok(scenarios(&run, &arguments.names)),
+        None => Ok(scenarios(&run, &arguments)),
     }
 }
 
-fn scenarios(run: &Run<'_>, names: &[String]) -> ExitCode {
-    let (mut passed, mut failed) = (0, 0);
+fn scenarios(run: &Run<'_>, arguments: &Arguments) -> ExitCode {
+    let names = &arguments.names;
+    let begun = now();
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     // A whole name means that one only: `boot` is no `pair-reboots`.
     let whole = |name: &str| all().chain(by_name()).any(|scenario| scenario.name == name);
     let meant =
         |name: &str, scenario: &str| if whole(name) { scenario == name } else { scenario.contains(name) };
     let named = |scenario: &&Scenario| names.iter().any(|name| meant(name, scenario.name));
     let chosen = all().filter(|scenario| names.is_empty() || named(scenario));
-    for scenario in chosen.chain(by_name().filter(named)) {
+    // Bundles are given for one scenario.
+    let given =
+        |scenario: &&Scenario| named(scenario) || (names.is_empty() && with_updates(scenario, arguments));
+    for scenario in chosen.chain(by_name().filter(given)) {
+        if arguments.within.is_some_and(|within| begun.elapsed().as_secs() >= within) {
+            println!("SKIPPED {}: no time is left for it", scenario.name);
+            skipped += 1;
+            continue;
+        }
         println!("scenario {}: {}", scenario.name, scenario.shows);
         let started = now();
         let result = run.of(scenario.name, |context| (scenario.run)(context));
@@ -147,8 +160,13 @@ fn scenarios(run: &Run<'_>, names: &[String]) -> ExitCode {
             }
         }
     }
-    println!("{passed} passed, {failed} failed");
+    let left_out = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    println!("{passed} passed, {failed} failed{left_out}");
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+fn with_updates(scenario: &Scenario, arguments: &Arguments) -> bool {
+    arguments.updates.is_some() && scenario.name == UPDATE.name
 }
 
 fn long_run(run: &Run<'_>, name: &str, arguments: &Arguments) -> anyhow::Result<ExitCode> {

@@ -10,7 +10,7 @@ use std::fs::File;
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let Some((name, rest)) = arguments.split_first().filter(|(name, _)| !name.starts_with('-')) else {
         return Err(
-            "which? There is: power-cuts, faults, arm64. `cargo xtask soak power-cuts --list` prints its cases"
+            "which? There is: power-cuts, faults, updates, arm64. `cargo xtask soak power-cuts --list` prints its cases"
                 .into(),
         );
     };
@@ -21,8 +21,18 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     if name == "arm64" {
         return arm64();
     }
-    crate::test::image()?;
-    let mut call = vec!["target/release/qemu-tests", "--image", "target/image.json", "--soak", name];
+    let mut call = vec!["target/release/qemu-tests", "--soak", name, "--image"];
+    if name == "updates" {
+        // An image that trusts the key of the later versions.
+        crate::test::updates(crate::test::LATER)?;
+        let json = "target/image-updates.json";
+        let out = ["--out", "target/image-updates"];
+        crate::test::build("image", "qemu-tests/updates/base.toml", json, &out)?;
+        call.extend([json, "--updates", crate::test::UPDATES]);
+    } else {
+        crate::test::image()?;
+        call.push("target/image.json");
+    }
     call.extend(rest.iter().map(String::as_str));
     phase("soak", &call)
 }

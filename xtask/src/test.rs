@@ -2,8 +2,9 @@
 //!
 //! Format, import law, clippy and unit tests; then the image is built and booted in virtual machines.
 
-use crate::run::{command, phase, root};
+use crate::run::{command, now, phase, root};
 use std::fs::File;
+use std::time::{Duration, Instant};
 
 /// Debian packages that the tests need beyond what a build installs by itself, and the program each is known by.
 const PACKAGES: &[(&str, &str)] = &[
@@ -15,10 +16,14 @@ const PACKAGES: &[(&str, &str)] = &[
     ("openssh-client", "ssh"),
 ];
 
-/// Runs everything, or only the phases named.
-pub fn run(only: &[String]) -> Result<(), String> {
+const IMAGE: &str = "images/x86-64.toml";
+
+/// Runs everything, or only the phases named. With `--within MINUTES` nothing long is begun after that: what is left out is
+/// named and counted as skipped.
+pub fn run(arguments: &[String]) -> Result<(), String> {
+    let (only, time) = Time::parse(arguments)?;
     let wanted = |name: &str| only.is_empty() || only.iter().any(|word| word == name);
-    let mut passed = 0;
+    let (mut passed, mut skipped) = (0, 0);
     let mut done = |result: Result<(), String>| -> Result<(), String> {
         result?;
         passed += 1;
@@ -73,50 +78,99 @@ pub fn run(only: &[String]) -> Result<(), String> {
             ],
         ))?;
     }
-    if wanted("scenarios") {
-        done(phase("scenarios", &["target/release/qemu-tests", "--image", "target/image.json"]))?;
+    if wanted("scenarios") || wanted("updates") {
+        done(updates(TESTED))?;
+        let words = ["target/release/qemu-tests", "--image", "target/image.json", "--updates", UPDATES];
+        let within = time.left().to_string();
+        let limit: &[&str] = if time.limited() { &["--within", &within] } else { &[] };
+        let only: &[&str] = if wanted("scenarios") { &[] } else { &["pair-update"] };
+        done(phase("scenarios", &[&words, limit, only].concat()))?;
     }
     // A second image from the same steps, signed with keys made for it.
     if wanted("secure-boot") {
-        done(secure_boot())?;
+        if time.left() > 0 {
+            done(secure_boot())?;
+        } else {
+            println!("SKIPPED secure-boot: no time is left for it");
+            skipped += 1;
+        }
     }
-    // Only by name: it builds three later versions, and the pair reboots eight times or so.
-    if only.iter().any(|word| word == "update") {
-        done(update())?;
-    }
-    println!("{passed} passed, 0 failed");
+    let left_out = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    println!("{passed} passed, 0 failed{left_out}");
     Ok(())
 }
 
-/// The later versions of `qemu-tests/updates`: name, and the longest trial in seconds. One that is well must come up on
-/// emulated processors within it; one that is not is judged at its end.
-const UPDATES: &[(&str, &str)] = &[("good", "900"), ("broken", "240"), ("panics", "600")];
+/// How long a run may take.
+struct Time {
+    begun: Instant,
+    limit: Option<Duration>,
+}
 
-/// Builds and signs later versions of the default image, and updates a pair to them.
-fn update() -> Result<(), String> {
-    let folder = "target/updates";
-    std::fs::create_dir_all(root().join(folder)).map_err(|error| format!("{folder}: {error}"))?;
-    let (edgepair, key) = ("target/release/edgepair", format!("{folder}/release"));
+impl Time {
+    /// Takes `--within MINUTES` out of a task's words.
+    fn parse(arguments: &[String]) -> Result<(Vec<String>, Self), String> {
+        let mut only = arguments.to_vec();
+        let mut limit = None;
+        if let Some(at) = only.iter().position(|word| word == "--within") {
+            let minutes = only.get(at + 1).and_then(|word| word.parse::<u64>().ok());
+            limit = Some(Duration::from_secs(60 * minutes.ok_or("--within needs a number of minutes")?));
+            only.drain(at..at + 2);
+        }
+        Ok((only, Self { begun: now(), limit }))
+    }
+
+    fn limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Whole seconds.
+    fn left(&self) -> u64 {
+        self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.begun.elapsed()).as_secs())
+    }
+}
+
+/// Where later versions and the key that signs them are.
+pub const UPDATES: &str = "target/updates";
+
+/// A later version of `qemu-tests/updates`: name, and the longest trial in seconds. One that is well must come up on
+/// emulated processors within it; one that is not is judged at its end.
+type Later = (&'static str, &'static str);
+
+/// Those of each test run.
+const TESTED: &[Later] = &[("good", "900"), ("broken", "240")];
+/// Those of the long run.
+pub const LATER: &[Later] = &[
+    ("good", "900"),
+    ("panics", "600"),
+    ("hangs", "600"),
+    ("hangs-early", "600"),
+    ("full", "240"),
+    ("mute", "240"),
+];
+
+/// Builds and signs later versions of the default image.
+pub fn updates(versions: &[Later]) -> Result<(), String> {
+    std::fs::create_dir_all(root().join(UPDATES)).map_err(|error| format!("{UPDATES}: {error}"))?;
+    let (edgepair, key) = ("target/release/edgepair", format!("{UPDATES}/release"));
     // The same key in each run, so that what was built before is built still.
     if !root().join(format!("{key}.key")).exists() {
         phase("key", &[edgepair, "key", "new", &key])?;
     }
     let private = format!("{key}.key");
-    for (name, trial) in UPDATES {
-        let out = format!("{folder}/{name}");
+    for (name, trial) in versions {
+        let out = format!("{UPDATES}/{name}");
         phase(name, &[edgepair, "build", &format!("qemu-tests/updates/{name}.toml"), "--out", &out])?;
         let bundle = format!("{out}.bundle");
         let words =
             ["bundle", "create", &out, "--out", &bundle, "--sign", &private, "--trial-seconds", trial];
         phase(name, &[&[edgepair], &words[..]].concat())?;
     }
-    let json = "target/image.json";
-    phase("update", &["target/release/qemu-tests", "--image", json, "--updates", folder, "pair-update"])
+    Ok(())
 }
 
 /// Builds the default image; what it says about it goes to the scenarios.
 pub fn image() -> Result<(), String> {
-    build("image", "target/image.json", &["--out", "target/image"])
+    build("image", IMAGE, "target/image.json", &["--out", "target/image"])
 }
 
 /// The same image signed with keys made for it, and the scenario that enrols them.
@@ -128,18 +182,19 @@ fn secure_boot() -> Result<(), String> {
     let keys = keys.to_string_lossy().into_owned();
     phase("keys", &["target/release/edgepair", "key", "new", &keys, "--secure-boot"])?;
     let json = "target/image-signed.json";
-    build("signed image", json, &["--out", "target/image-signed", "--secure-boot", &keys])?;
+    build("signed image", IMAGE, json, &["--out", "target/image-signed", "--secure-boot", &keys])?;
     phase(
         "secure-boot",
         &["target/release/qemu-tests", "--image", json, "--secure-boot", &keys, "secure-boot"],
     )
 }
 
-fn build(name: &str, json: &str, more: &[&str]) -> Result<(), String> {
-    println!("== {name}: edgepair build images/x86-64.toml {}", more.join(" "));
+/// Builds an image and keeps what the builder says about it.
+pub fn build(name: &str, definition: &str, json: &str, more: &[&str]) -> Result<(), String> {
+    println!("== {name}: edgepair build {definition} {}", more.join(" "));
     let path = root().join(json);
     let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let argv = [&["target/release/edgepair", "build", "images/x86-64.toml", "--json"], more].concat();
+    let argv = [&["target/release/edgepair", "build", definition, "--json"], more].concat();
     let status = command(&argv).stdout(file).status().map_err(|error| format!("{name}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{name} failed")) }
 }

@@ -20,6 +20,7 @@ mod witness;
 mod written_copies;
 
 pub use formed::Shared;
+pub use updates::pair::SCENARIO as UPDATE;
 
 use crate::harness::Image;
 use crate::harness::accel::Accel;
@@ -85,10 +86,5 @@ const BASE: &[Scenario] = &[
 ];
 
 /// They need an image of another kind than the default one, or take too long for every test run.
-const NAMED: &[Scenario] = &[
-    secure_boot::SCENARIO,
-    witness::SCENARIO,
-    pair_ports::SCENARIO,
-    pair_refusals::SCENARIO,
-    updates::pair::SCENARIO,
-];
+const NAMED: &[Scenario] =
+    &[secure_boot::SCENARIO, witness::SCENARIO, pair_ports::SCENARIO, pair_refusals::SCENARIO, UPDATE];

@@ -158,4 +158,3 @@ pub(super) fn kept(context: &Context<'_>, watched: &mut Watched<'_>, version: &s
     println!("  both nodes run {version}, and their boot loaders keep it");
     Ok(())
 }
-

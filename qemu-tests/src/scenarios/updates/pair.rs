@@ -8,6 +8,7 @@ use crate::scenarios::{Context, Scenario};
 use anyhow::{Context as _, ensure};
 use std::path::Path;
 
+/// In each test run that has the bundles.
 pub const SCENARIO: Scenario = Scenario {
     name: "pair-update",
     shows: "a signed bundle pushed to one node moves both to the next version, each rebooting as the standby, the second \
@@ -52,7 +53,10 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         watched.wait_whole(context)?;
         kept(context, watched, &version)?;
         never_again(watched, &broken)?;
-        watched.writer.wait_for(20, context.seconds(30)).context("writes after the version that was given up")?;
+        watched
+            .writer
+            .wait_for(20, context.seconds(30))
+            .context("writes after the version that was given up")?;
         Ok(())
     })
 }
