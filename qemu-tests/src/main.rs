@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use qemu_tests::harness::accel::Accel;
 use qemu_tests::harness::{Image, accel};
-use qemu_tests::scenarios::{Context, Scenario, Shared, UPDATE, all, by_name, soak};
+use qemu_tests::scenarios::{Context, Scenario, Shared, UPDATE, all, by_name, needs, soak};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -140,7 +140,8 @@ fn scenarios(run: &Run<'_>, arguments: &Arguments) -> ExitCode {
     let given =
         |scenario: &&Scenario| named(scenario) || (names.is_empty() && with_updates(scenario, arguments));
     for scenario in chosen.chain(by_name().filter(given)) {
-        if arguments.within.is_some_and(|within| begun.elapsed().as_secs() >= within) {
+        let over = begun.elapsed().as_secs() + needs(scenario);
+        if arguments.within.is_some_and(|within| over >= within) {
             println!("SKIPPED {}: no time is left for it", scenario.name);
             skipped += 1;
             continue;

@@ -72,6 +72,16 @@ pub fn by_name() -> impl Iterator<Item = &'static Scenario> {
     NAMED.iter().chain(failover::MORE)
 }
 
+/// Seconds that must be left for a scenario in a run with a time limit, where that is more than a few minutes: what it takes
+/// on slow emulated processors.
+pub fn needs(scenario: &Scenario) -> u64 {
+    match scenario.name {
+        "pair-update" => 25 * 60,
+        "pair-power-cuts" => 15 * 60,
+        _ => 0,
+    }
+}
+
 const BASE: &[Scenario] = &[
     image_content::SCENARIO,
     written_copies::SCENARIO,
