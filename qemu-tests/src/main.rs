@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use qemu_tests::harness::accel::Accel;
 use qemu_tests::harness::{Image, accel};
-use qemu_tests::scenarios::{Context, Scenario, Shared, UPDATE, all, by_name, needs, soak};
+use qemu_tests::scenarios::{Context, Scenario, Shared, all, by_name, needs, soak};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -107,7 +107,7 @@ fn short_dir() -> std::io::Result<tempfile::TempDir> {
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     if arguments.list && arguments.soak.is_none() {
-        for scenario in all().chain(by_name()) {
+        for scenario in all(false).chain(by_name()) {
             println!("{:<16} {}", scenario.name, scenario.shows);
         }
         for soak in soak::ALL {
@@ -131,15 +131,16 @@ fn scenarios(run: &Run<'_>, arguments: &Arguments) -> ExitCode {
     let begun = now();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     // A whole name means that one only: `boot` is no `pair-reboots`.
-    let whole = |name: &str| all().chain(by_name()).any(|scenario| scenario.name == name);
+    let every = || all(false).chain(by_name());
+    let whole = |name: &str| every().any(|scenario| scenario.name == name);
     let meant =
         |name: &str, scenario: &str| if whole(name) { scenario == name } else { scenario.contains(name) };
-    let named = |scenario: &&Scenario| names.iter().any(|name| meant(name, scenario.name));
-    let chosen = all().filter(|scenario| names.is_empty() || named(scenario));
-    // Bundles are given for one scenario.
-    let given =
-        |scenario: &&Scenario| named(scenario) || (names.is_empty() && with_updates(scenario, arguments));
-    for scenario in chosen.chain(by_name().filter(given)) {
+    let chosen: Vec<&Scenario> = if names.is_empty() {
+        all(arguments.updates.is_some()).collect()
+    } else {
+        every().filter(|scenario| names.iter().any(|name| meant(name, scenario.name))).collect()
+    };
+    for scenario in chosen {
         let over = begun.elapsed().as_secs() + needs(scenario);
         if arguments.within.is_some_and(|within| over >= within) {
             println!("SKIPPED {}: no time is left for it", scenario.name);
@@ -164,10 +165,6 @@ fn scenarios(run: &Run<'_>, arguments: &Arguments) -> ExitCode {
     let left_out = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
     println!("{passed} passed, {failed} failed{left_out}");
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
-}
-
-fn with_updates(scenario: &Scenario, arguments: &Arguments) -> bool {
-    arguments.updates.is_some() && scenario.name == UPDATE.name
 }
 
 fn long_run(run: &Run<'_>, name: &str, arguments: &Arguments) -> anyhow::Result<ExitCode> {

@@ -20,7 +20,6 @@ mod witness;
 mod written_copies;
 
 pub use formed::Shared;
-pub use updates::pair::SCENARIO as UPDATE;
 
 use crate::harness::Image;
 use crate::harness::accel::Accel;
@@ -62,9 +61,9 @@ pub struct Scenario {
     pub run: fn(&Context<'_>) -> anyhow::Result<()>,
 }
 
-/// The scenarios of a test run, the quick ones first.
-pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    BASE.iter().chain(failover::ESSENTIAL)
+/// The scenarios of a test run, the quick ones first; with bundles of later versions also that of an update.
+pub fn all(updates: bool) -> impl Iterator<Item = &'static Scenario> {
+    BASE.iter().chain(updates.then_some(&updates::pair::SCENARIO)).chain(failover::ESSENTIAL)
 }
 
 /// Scenarios that run only when they are named.
