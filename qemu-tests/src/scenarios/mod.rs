@@ -95,5 +95,10 @@ const BASE: &[Scenario] = &[
 ];
 
 /// They need an image of another kind than the default one, or take too long for every test run.
-const NAMED: &[Scenario] =
-    &[secure_boot::SCENARIO, witness::SCENARIO, pair_ports::SCENARIO, pair_refusals::SCENARIO, UPDATE];
+const NAMED: &[Scenario] = &[
+    secure_boot::SCENARIO,
+    witness::SCENARIO,
+    pair_ports::SCENARIO,
+    pair_refusals::SCENARIO,
+    updates::pair::SCENARIO,
+];
