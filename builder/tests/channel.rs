@@ -77,7 +77,8 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
-const CREATE: &[&str] = &["channel", "create", "stable.channel", "--bundle", "x.bundle", "--key", "release.pub"];
+const CREATE: &[&str] =
+    &["channel", "create", "stable.channel", "--bundle", "x.bundle", "--key", "release.pub"];
 const TIMES: &[&str] = &["--issued", "2027-01-04T00:00:00Z", "--days", "90"];
 
 #[test]
@@ -104,7 +105,14 @@ fn from_a_bundle_to_a_channel_that_holds() {
     assert_eq!((&shown["serial"], &shown["bundle"]["size"]), (&1.into(), &size.into()));
     assert_eq!(shown["bundle"]["url"], "x.bundle");
     // The next one: its number goes on, and what it says of a pair follows from the pair's name.
-    let more = ["--wave", "5@2027-01-10T06:00:00Z", "--wave", "100@2027-01-12T06:00:00Z", "--window", "daily 02:00-05:00 UTC"];
+    let more = [
+        "--wave",
+        "5@2027-01-10T06:00:00Z",
+        "--wave",
+        "100@2027-01-12T06:00:00Z",
+        "--window",
+        "daily 02:00-05:00 UTC",
+    ];
     let made = json(folder, &[&create[..], &more, &["--jitter-seconds", "600", "--json"]].concat());
     assert_eq!(made["serial"], 2);
     let at = |at: &str| {
@@ -120,14 +128,26 @@ fn from_a_bundle_to_a_channel_that_holds() {
     std::fs::create_dir(folder.join("bad")).expect("mkdir");
     put(&folder.join("bad/stable.channel"), &bytes);
     let at = ["--key", "release.pub", "--at", "2027-01-05T00:00:00Z"];
-    refused(folder, &[&["channel", "verify", "bad/stable.channel"], &at[..]].concat(), "it is not what was signed");
-    let output = edgepair(folder, &[&["channel", "verify", "bad/stable.channel", "--json"], &at[..]].concat());
+    refused(
+        folder,
+        &[&["channel", "verify", "bad/stable.channel"], &at[..]].concat(),
+        "it is not what was signed",
+    );
+    let output =
+        edgepair(folder, &[&["channel", "verify", "bad/stable.channel", "--json"], &at[..]].concat());
     let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((output.status.code(), &shown["ok"]), (Some(1), &Value::Bool(false)));
     // Under another channel's name.
-    good(folder, &["channel", "verify", "stable.channel", "--key", "release.pub", "--at", "2027-01-05T00:00:00Z"]);
+    good(
+        folder,
+        &["channel", "verify", "stable.channel", "--key", "release.pub", "--at", "2027-01-05T00:00:00Z"],
+    );
     std::fs::rename(folder.join("stable.channel"), folder.join("beta.channel")).expect("renames");
-    refused(folder, &[&["channel", "verify", "beta.channel"], &at[..]].concat(), "this is the file of channel stable");
+    refused(
+        folder,
+        &[&["channel", "verify", "beta.channel"], &at[..]].concat(),
+        "this is the file of channel stable",
+    );
 }
 
 #[test]
@@ -177,16 +197,20 @@ fn what_no_node_takes_is_not_made() {
     put(&folder.join("bad.bundle"), &bytes);
     refused(
         folder,
-        &[&["channel", "create", "stable.channel", "--bundle", "bad.bundle", "--key", "release.pub"], TIMES].concat(),
+        &[&["channel", "create", "stable.channel", "--bundle", "bad.bundle", "--key", "release.pub"], TIMES]
+            .concat(),
         "uki",
     );
     refused(
         folder,
-        &[&["channel", "create", "stable.toml", "--bundle", "x.bundle", "--key", "release.pub"], TIMES].concat(),
+        &[&["channel", "create", "stable.toml", "--bundle", "x.bundle", "--key", "release.pub"], TIMES]
+            .concat(),
         "call it NAME.channel",
     );
     assert_eq!(std::fs::read(folder.join("stable.channel")).expect("reads"), before, "it is as it was");
-    for wrong in [&["--window", "Monday 01:00-02:00"][..], &["--jitter-seconds", "604801"], &["--expires", "tomorrow"]] {
+    for wrong in
+        [&["--window", "Monday 01:00-02:00"][..], &["--jitter-seconds", "604801"], &["--expires", "tomorrow"]]
+    {
         assert_eq!(edgepair(folder, &[&create[..], wrong].concat()).status.code(), Some(2), "{wrong:?}");
     }
 }

@@ -5,8 +5,8 @@ mod common;
 use common::*;
 use edgepair_bundle::channel::file::{LINE, assemble};
 use edgepair_bundle::channel::{
-    CHANNEL_MAX, Channel, ChannelError, Decision, JITTER_MAX, Local, Memory, Named, Replayed, Seen, Signed, Unverified,
-    Wait, decide, name_of,
+    CHANNEL_MAX, Channel, ChannelError, Decision, JITTER_MAX, Local, Memory, Named, Replayed, Seen, Signed,
+    Unverified, Wait, decide, name_of,
 };
 use edgepair_bundle::manifest::Wave;
 use edgepair_bundle::{Digest, Time, Version};
@@ -41,7 +41,9 @@ fn full() -> Channel {
     Channel {
         windows: vec![window("Mon-Fri 22:00-04:00"), window("Sat,Sun 00:00-24:00 UTC")],
         jitter: 3600,
-        waves: [(5, MONDAY), (100, MONDAY + DAY)].map(|(percent, from)| Wave { percent, from: Time(from) }).into(),
+        waves: [(5, MONDAY), (100, MONDAY + DAY)]
+            .map(|(percent, from)| Wave { percent, from: Time(from) })
+            .into(),
         ..channel()
     }
 }
@@ -83,7 +85,10 @@ fn every_changed_byte_and_every_cut_is_refused() {
             bad[at] ^= 1 << bit;
             let error = take(&bad).expect_err(&format!("byte {at} does not matter"));
             // What is not signed does not get to the parser.
-            assert!(!matches!(error, ChannelError::Content(_) | ChannelError::Name { .. }), "byte {at}: {error}");
+            assert!(
+                !matches!(error, ChannelError::Content(_) | ChannelError::Name { .. }),
+                "byte {at}: {error}"
+            );
             assert!(!error.to_string().is_empty() && !error.advice().is_empty());
         }
         assert!(take(&good[..at]).is_err(), "cut at {at}");
@@ -108,7 +113,10 @@ fn who_signed_matters() {
         (text.clone().into_bytes(), "no channel file"),
         (format!("{text}# more {LINE}").into_bytes(), "no channel file"),
         (format!("{text}{LINE}nothing\n").into_bytes(), "cannot be read"),
-        (format!("{text}{LINE}{}", seal(1, &text).text().replace("by edgepair", "by me")).into_bytes(), "one form"),
+        (
+            format!("{text}{LINE}{}", seal(1, &text).text().replace("by edgepair", "by me")).into_bytes(),
+            "one form",
+        ),
     ] {
         let error = take(&bytes).expect_err("refused").to_string();
         assert!(error.contains(form), "{form}: {error}");
@@ -121,7 +129,10 @@ fn who_signed_matters() {
 fn another_channels_file_is_not_taken() {
     let beta = Channel { name: "beta".into(), ..channel() };
     let error = take(file(&beta, &[1]).as_bytes()).expect_err("refused");
-    assert!(matches!(&error, ChannelError::Name { found, wanted } if found == "beta" && wanted == "stable"), "{error}");
+    assert!(
+        matches!(&error, ChannelError::Name { found, wanted } if found == "beta" && wanted == "stable"),
+        "{error}"
+    );
     for (address, name) in [
         ("https://updates.example/a/stable.channel", Some("stable")),
         ("https://updates.example/stable.channel?x=1", None),
@@ -161,7 +172,11 @@ fn findings(text: &str) -> Vec<String> {
         let at = report.position(finding);
         (at.line, at.column)
     };
-    report.findings().iter().map(|finding| format!("{}:{} {}", place(finding).0, place(finding).1, finding.code)).collect()
+    report
+        .findings()
+        .iter()
+        .map(|finding| format!("{}:{} {}", place(finding).0, place(finding).1, finding.code))
+        .collect()
 }
 
 #[test]
@@ -175,13 +190,27 @@ fn every_mistake_is_reported_with_its_place() {
     assert_eq!(change("name = \"stable\"", "name = \"../stable\""), ["3:8 bad-value"]);
     assert_eq!(change("serial = 7", "serial = 0"), ["4:10 bad-value"]);
     assert_eq!(change("serial = 7\n", ""), ["1:1 missing-key"]);
-    assert_eq!(change("expires = 2027", "expires = 2026"), ["6:11 expires", "19:8 wave-expired", "23:8 wave-expired"]);
+    assert_eq!(
+        change("expires = 2027", "expires = 2026"),
+        ["6:11 expires", "19:8 wave-expired", "23:8 wave-expired"]
+    );
     assert_eq!(change("22:00-04:00", "22:00"), ["7:11 bad-value"]);
     assert_eq!(change("jitter_seconds = 3600", "jitter_seconds = 604801"), ["8:18 bad-value"]);
     assert_eq!(change("jitter_seconds", "jitter_second"), ["8:1 unknown-key"]);
     assert_eq!(change("size = 170000000", "size = 8589934593"), ["13:8 bad-value"]);
     assert_eq!(change("percent = 100", "percent = 99"), ["21:1 wave-rest"]);
-    for url in ["../a", "a/../b", "file:///a", "//other/a", "https://u:p@h/a", "https:///a", "a b", "", "a\\\\b", "x:y"] {
+    for url in [
+        "../a",
+        "a/../b",
+        "file:///a",
+        "//other/a",
+        "https://u:p@h/a",
+        "https:///a",
+        "a b",
+        "",
+        "a\\\\b",
+        "x:y",
+    ] {
         let text = good.replace("edgepair_0.2.0_amd64.bundle", url);
         assert_eq!(findings(&text), ["11:7 bad-value"], "{url}");
     }
@@ -261,7 +290,10 @@ fn windows_waves_and_spread() {
     let tuesday = MONDAY + DAY;
     assert_eq!(at(MONDAY, 0, 0), Decision::Wait(Wait::Window(Time(tuesday + 2 * HOUR))));
     assert_eq!(at(tuesday + 2 * HOUR, 0, 0), Decision::Start { until: Some(Time(tuesday + 3 * HOUR)) });
-    assert_eq!(at(tuesday + 3 * HOUR, 0, 0), Decision::Wait(Wait::Window(Time(tuesday + 7 * DAY + 2 * HOUR))));
+    assert_eq!(
+        at(tuesday + 3 * HOUR, 0, 0),
+        Decision::Wait(Wait::Window(Time(tuesday + 7 * DAY + 2 * HOUR)))
+    );
     // Local time is nine hours ahead: 01:00 to 05:00 there is 16:00 to 20:00 UTC.
     assert_eq!(at(MONDAY, 9 * 3600, 0), Decision::Wait(Wait::NeverOpen));
     // Spread over a week, and the window has an hour: somewhere in that hour.

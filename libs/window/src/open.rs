@@ -115,8 +115,12 @@ mod tests {
     }
 
     fn any_window() -> impl Strategy<Value = Window> {
-        (1_u8..128, 0_u16..DAY, 1..=DAY, any::<bool>())
-            .prop_map(|(days, from, length, utc)| Window { days, from, length, utc })
+        (1_u8..128, 0_u16..DAY, 1..=DAY, any::<bool>()).prop_map(|(days, from, length, utc)| Window {
+            days,
+            from,
+            length,
+            utc,
+        })
     }
 
     proptest! {

@@ -142,11 +142,9 @@ fn named(args: &CreateArgs) -> anyhow::Result<Named> {
     let contents = verified.check_rest(|_| ()).map_err(bad)?;
     let url = match &args.url {
         Some(url) => url.clone(),
-        None => path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .map(str::to_owned)
-            .with_context(|| format!("{} has no name that can be in an address\n  to do: give --url", path.display()))?,
+        None => path.file_name().and_then(|name| name.to_str()).map(str::to_owned).with_context(|| {
+            format!("{} has no name that can be in an address\n  to do: give --url", path.display())
+        })?,
     };
     Ok(Named {
         url,
@@ -163,7 +161,10 @@ fn head(path: &Path, size: u64) -> anyhow::Result<Digest> {
     Ok(Digest::of(&bytes))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a channel file says when it was made; --issued gives another time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a channel file says when it was made; --issued gives another time"
+)]
 pub(super) fn now() -> Time {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Time(now.map_or(0, |now| now.as_secs()))

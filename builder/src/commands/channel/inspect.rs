@@ -39,7 +39,8 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let channel = content(&args.file, &file)?;
     let keys: Vec<String> =
         file.signatures().iter().map(|signature| signature.key_id().to_string()).collect();
-    let pair = args.pair.as_ref().map(|pair| does(&channel, pair, args.at.unwrap_or_else(super::create::now)));
+    let pair =
+        args.pair.as_ref().map(|pair| does(&channel, pair, args.at.unwrap_or_else(super::create::now)));
     if args.json {
         let mut out = as_json(&channel, &keys);
         if let Some(pair) = pair {

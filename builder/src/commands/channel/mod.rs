@@ -101,7 +101,9 @@ fn name(path: &Path) -> anyhow::Result<String> {
 
 /// Trusted public keys.
 fn keys(paths: &[PathBuf]) -> anyhow::Result<edgepair_signature::TrustedKeys> {
-    let keys =
-        paths.iter().map(|key| crate::signing::minisign::public_key(key)).collect::<anyhow::Result<Vec<_>>>()?;
+    let keys = paths
+        .iter()
+        .map(|key| crate::signing::minisign::public_key(key))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     Ok(edgepair_signature::TrustedKeys::new(keys)?)
 }

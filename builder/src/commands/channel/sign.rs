@@ -45,7 +45,11 @@ pub fn run(args: &SignArgs) -> anyhow::Result<ExitCode> {
     if let Some(out) = &args.emit {
         atomic::write(out, file.text().as_bytes(), 0o644)
             .with_context(|| format!("cannot write {}", out.display()))?;
-        println!("to sign  {} (`edgepair sign {} --key KEY`, where the key is)", out.display(), out.display());
+        println!(
+            "to sign  {} (`edgepair sign {} --key KEY`, where the key is)",
+            out.display(),
+            out.display()
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let signature = signature(args, file.text(), &channel)?;

@@ -71,7 +71,10 @@ fn in_time(path: &Path, signed: &Signed, at: Time) -> anyhow::Result<()> {
     let wrong = if at < channel.issued {
         format!("it was made at {}, later than {at}\n  to do: look at the clock", channel.issued)
     } else if at >= channel.expires {
-        format!("it expired at {}\n  to do: make the next one with `edgepair channel create`", channel.expires)
+        format!(
+            "it expired at {}\n  to do: make the next one with `edgepair channel create`",
+            channel.expires
+        )
     } else {
         return Ok(());
     };

@@ -50,7 +50,8 @@ pub fn run(lab: &Lab, args: &UpdateArgs) -> anyhow::Result<ExitCode> {
         command.extend(["--one-way".to_owned(), version.to_string()]);
     }
     let progress = Progress::default();
-    let step = progress.start("update", &format!("Sending {} to node {side}", args.bundle.display()), "asked for");
+    let step =
+        progress.start("update", &format!("Sending {} to node {side}", args.bundle.display()), "asked for");
     let call = enter::call(lab, side, &command)?;
     // The node says why on the same terminal when it does not take it.
     let status = call.to_command().stdin(bundle).status().context("ssh")?;
@@ -162,7 +163,9 @@ impl Watch {
             let mut why: Vec<String> = [a, b].iter().flat_map(|status| reasons(status, &version)).collect();
             why.dedup();
             let why = if why.is_empty() { String::new() } else { format!("\n  {}", why.join("\n  ")) };
-            return Some(Err(format!("version {version} was given up, and both nodes run the one before{why}")));
+            return Some(Err(format!(
+                "version {version} was given up, and both nodes run the one before{why}"
+            )));
         }
         None
     }

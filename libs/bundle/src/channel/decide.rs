@@ -118,7 +118,11 @@ pub fn decide(channel: &Channel, local: &Local<'_>) -> Decision {
         Some(Moment { opens, start, .. }) if now < opens => Decision::Wait(Wait::Window(start)),
         Some(Moment { start, .. }) if now < start => Decision::Wait(Wait::Spread(start)),
         // One that lies far ahead was noted by a clock that was wrong.
-        Some(_) if local.again.is_some_and(|again| now < again && again.0 <= now.0.saturating_add(AGAIN_MOST)) => {
+        Some(_)
+            if local
+                .again
+                .is_some_and(|again| now < again && again.0 <= now.0.saturating_add(AGAIN_MOST)) =>
+        {
             Decision::Wait(Wait::Again(local.again.unwrap_or(now)))
         }
         Some(_) if !local.whole => Decision::Wait(Wait::NotWhole),
@@ -189,7 +193,9 @@ impl Decision {
         match self {
             Self::Current => format!("version {version} runs, which is the newest there is"),
             Self::Older => {
-                format!("it offers version {version}, which is older than what runs: nothing goes back by itself")
+                format!(
+                    "it offers version {version}, which is older than what runs: nothing goes back by itself"
+                )
             }
             Self::Failed => format!("version {version} failed here before and is not tried again"),
             Self::Announce => {

@@ -38,7 +38,9 @@ pub enum ChannelError {
     #[error("the signatures of the channel file cannot be read: {0}")]
     SignatureText(SignatureTextError),
     /// They are written otherwise, too many, or two are by one key.
-    #[error("the signatures of the channel file are not in the one form that they have: at most four, each by another key")]
+    #[error(
+        "the signatures of the channel file are not in the one form that they have: at most four, each by another key"
+    )]
     SignatureForm,
     /// They do not hold.
     #[error("the channel file is not to be trusted: {0}")]

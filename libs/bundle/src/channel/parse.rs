@@ -1,8 +1,8 @@
 //! Text → [`Channel`], or everything that is wrong with it.
 
 use super::{CHANNEL_MAX, Channel, JITTER_MAX, Named, SCHEMA, is_name, is_url};
-use crate::manifest::{Table, digest, note, number, read_version, time, waves};
 use crate::Digest;
+use crate::manifest::{Table, digest, note, number, read_version, time, waves};
 use edgepair_findings::{Finding, Report};
 use edgepair_window::{WINDOWS_MAX, Window};
 use toml::de::{DeTable, DeValue};
@@ -34,7 +34,8 @@ impl Channel {
             Some(channel) if findings.is_empty() => Ok(channel),
             _ => {
                 if findings.is_empty() {
-                    let reason = "the channel passed every check and still cannot be used; a fault of edgepair";
+                    let reason =
+                        "the channel passed every check and still cannot be used; a fault of edgepair";
                     note(&mut findings, "internal", "", 0..0, reason, "please report it, with the file");
                 }
                 Err(Box::new(Report::new(name, text, findings, &[])))
@@ -70,7 +71,8 @@ fn read(document: &DeTable<'_>, all: &mut Vec<Finding>) -> Option<Channel> {
             note(all, "expires", "expires", expires.span.clone(), "it expires before it is issued", fix);
         }
     }
-    let windows = top.optional("windows", "a list of windows, for example [\"Mon-Fri 22:00-04:00 UTC\"]", all, windows);
+    let windows =
+        top.optional("windows", "a list of windows, for example [\"Mon-Fri 22:00-04:00 UTC\"]", all, windows);
     let jitter = top.optional("jitter_seconds", "a whole number of seconds, at most a week", all, |value| {
         number(value).and_then(|seconds| u32::try_from(seconds).ok()).filter(|seconds| *seconds <= JITTER_MAX)
     });

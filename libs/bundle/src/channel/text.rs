@@ -13,7 +13,8 @@ impl Channel {
         let _ = writeln!(out, "schema = {SCHEMA}\nname = {}\nserial = {}", quoted(&self.name), self.serial);
         let _ = writeln!(out, "issued = {}\nexpires = {}", self.issued, self.expires);
         if !self.windows.is_empty() {
-            let windows: Vec<String> = self.windows.iter().map(|window| quoted(&window.to_string())).collect();
+            let windows: Vec<String> =
+                self.windows.iter().map(|window| quoted(&window.to_string())).collect();
             let _ = writeln!(out, "windows = [{}]", windows.join(", "));
         }
         if self.jitter > 0 {

@@ -151,4 +151,5 @@ impl Agent {
 }
 
 /// Why nothing comes from a channel.
-const NONE: &str = "there is no channel: the seed has no table [update], or the journal says what is wrong with it";
+const NONE: &str =
+    "there is no channel: the seed has no table [update], or the journal says what is wrong with it";

@@ -141,7 +141,8 @@ fn refused_in_a_payload(new: &System, bad: &[u8], good: &[u8], words: &[&str]) {
 fn a_flipped_byte_of_a_block() {
     let (new, good) = good();
     for entry in &entries(&good)[3..] {
-        for at in [entry.content.start, (entry.content.start + entry.content.end) / 2, entry.content.end - 1] {
+        for at in [entry.content.start, (entry.content.start + entry.content.end) / 2, entry.content.end - 1]
+        {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
             refused_in_a_payload(&new, &bad, &good, &["is not what was signed"]);
@@ -153,10 +154,16 @@ fn a_flipped_byte_of_a_block() {
 fn a_flipped_byte_between_payloads() {
     let (new, good) = good();
     for (entry, after) in entries(&good)[3..].iter().zip(&entries(&good)[4..]) {
-        for at in (entry.content.end..entry.end).chain([after.header, after.header + 130, after.header + 500]) {
+        for at in (entry.content.end..entry.end).chain([after.header, after.header + 130, after.header + 500])
+        {
             let mut bad = good.clone();
             bad[at] ^= 1;
-            refused_in_a_payload(&new, &bad, &good, &["are not zero", "tar header", "tar entry", "in the manifest"]);
+            refused_in_a_payload(
+                &new,
+                &bad,
+                &good,
+                &["are not zero", "tar header", "tar entry", "in the manifest"],
+            );
         }
     }
 }
@@ -203,7 +210,8 @@ fn signed_over_something_else() {
     let (_, good) = good();
     let other = pack(&newer(), &[1], |manifest| manifest.trial_seconds = 61);
     let (ours, theirs) = (entries(&good), entries(&other));
-    let mixed = [&good[..ours[0].end], &other[theirs[1].header..theirs[1].end], &good[ours[1].end..]].concat();
+    let mixed =
+        [&good[..ours[0].end], &other[theirs[1].header..theirs[1].end], &good[ours[1].end..]].concat();
     refused(&mixed, at_once, "it is not what was signed with key");
 }
 
@@ -232,7 +240,11 @@ fn signed_with_a_good_key_and_a_forged_one() {
 
 #[test]
 fn for_another_board() {
-    refused(&pack(&newer(), &[1], |manifest| manifest.boards = vec!["rpi4".into()]), at_once, "it is for rpi4");
+    refused(
+        &pack(&newer(), &[1], |manifest| manifest.boards = vec!["rpi4".into()]),
+        at_once,
+        "it is for rpi4",
+    );
 }
 
 #[test]
@@ -325,14 +337,19 @@ fn an_oversized_index() {
 fn a_tar_with_hostile_paths() {
     let (_, good) = good();
     let index = entries(&good)[2].clone();
-    let names = ["../../etc/passwd", "/etc/passwd", "index/../x", "./index", "payload/../index", "index\0/../x"];
+    let names =
+        ["../../etc/passwd", "/etc/passwd", "index/../x", "./index", "payload/../index", "index\0/../x"];
     for name in names {
         let header = sealed(&good[index.header..index.content.start], |header| {
             header[..100].fill(0);
             header[..name.len()].copy_from_slice(name.as_bytes());
         });
         let hostile = [&good[..index.header], &header, &good[index.content.start..]].concat();
-        let words = if name.starts_with("index\0") { "tar header of index" } else { "the tar entry index belongs here" };
+        let words = if name.starts_with("index\0") {
+            "tar header of index"
+        } else {
+            "the tar entry index belongs here"
+        };
         refused(&hostile, at_once, words);
     }
     // A folder before the name, in the field that POSIX has for it.

@@ -17,6 +17,7 @@
 #[cfg(test)]
 mod bad;
 pub mod http;
+mod kernels;
 pub mod peer;
 pub mod record;
 mod shelf;
@@ -33,7 +34,7 @@ use crate::member::{KeptError, Place};
 use edgepair_bundle::channel::Named;
 use edgepair_bundle::manifest::Span;
 use edgepair_bundle::{Admitted, Contents, Digest, Error, Node, Reads, Rest, Time, Unverified, Version};
-use edgepair_layout::{format, path};
+use edgepair_layout::{boot, format, path};
 use edgepair_signature::TrustedKeys;
 use http::Http;
 use record::{Record, Recorded};
@@ -41,6 +42,7 @@ pub use shelf::HostShelf;
 use source::{Picked, Ranged, Ranges, Stream, image};
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use stock::Stock;
 
@@ -165,6 +167,10 @@ impl Bundles {
     /// The bundles of a node whose files lie below `place`; `peer` is how to ask the other one.
     pub fn new(place: Place, about: About, peer: Option<peer::Client>) -> Self {
         Self { place, about, peer, opened: Arc::default() }
+    }
+
+    fn kernels(&self) -> PathBuf {
+        self.place.path(path::ESP).join(boot::UKI_DIR)
     }
 
     /// Where this node's files lie.
@@ -299,7 +305,7 @@ impl Bundles {
         if let (Some(admitted), Some(origin)) = (&kept, &stock.origin) {
             match ranges(origin) {
                 Ok(from) => {
-                    let mut source = Picked::new(admitted.contents(), Ranged::new(admitted, from));
+                    let mut source = Picked::new(admitted, Ranged::new(admitted, from), self.kernels());
                     return Ok(install(&image(admitted.contents())?, &mut source)?);
                 }
                 Err(trouble) if job.first => return Err(trouble),
@@ -323,7 +329,7 @@ impl Bundles {
                 admitted
             }
         };
-        let mut source = Picked::new(admitted.contents(), line.blocks(&admitted, &job.bundle));
+        let mut source = Picked::new(&admitted, line.blocks(&admitted, &job.bundle), self.kernels());
         Ok(install(&image(admitted.contents())?, &mut source)?)
     }
 

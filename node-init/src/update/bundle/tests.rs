@@ -22,10 +22,18 @@ pub fn key(number: u8) -> PublicKey {
 
 /// A bundle of a system, signed with these keys.
 pub fn pack(system: &System, keys: &[u8], change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+    pack_all(system, &uki(&system.image.version), keys, change)
+}
+
+/// The same with another kernel image.
+pub fn pack_with(system: &System, kernel: &[u8]) -> Vec<u8> {
+    pack_all(system, kernel, &[1], |_| {})
+}
+
+fn pack_all(system: &System, kernel: &[u8], keys: &[u8], change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
     let mut packer = Packer::new(Cursor::new(Vec::new())).unwrap();
-    let kernel = uki(&system.image.version);
-    for (name, payload) in PayloadName::ALL.into_iter().zip([&system.root, &system.tree, &kernel]) {
-        packer.add(name, &payload[..]).unwrap();
+    for (name, payload) in PayloadName::ALL.into_iter().zip([&system.root[..], &system.tree, kernel]) {
+        packer.add(name, payload).unwrap();
     }
     let one = Span { min: 1, max: 1 };
     let mut manifest = Manifest {

@@ -108,7 +108,8 @@ impl Kept {
         let before = self.tried.take().filter(|tried| tried.version == version.as_str());
         let times = before.map_or(0, |tried| tried.times).saturating_add(1);
         let wait = AGAIN.saturating_mul(1 << (times - 1).min(8)).min(AGAIN_MOST);
-        self.tried = Some(Tried { version: version.as_str().to_owned(), times, again: now.0.saturating_add(wait) });
+        self.tried =
+            Some(Tried { version: version.as_str().to_owned(), times, again: now.0.saturating_add(wait) });
     }
 }
 

@@ -283,7 +283,9 @@ impl Watcher {
             return Err("the channel is asked by the active node only: start it there".to_owned());
         }
         let (signed, _) = self.file.as_ref().ok_or_else(|| {
-            self.trouble.clone().unwrap_or_else(|| "the channel has not been read yet: `node-init update check`".to_owned())
+            self.trouble
+                .clone()
+                .unwrap_or_else(|| "the channel has not been read yet: `node-init update check`".to_owned())
         })?;
         let named = signed.channel().bundle.clone();
         let address = named.address(&self.settings.address).ok_or("the channel's bundle has no address")?;
@@ -360,7 +362,10 @@ impl Watcher {
             Some(Decision::Wait(wait @ Wait::Expired(_))) => Some(wait.to_string()),
             _ => None,
         };
-        asked.or(late).or_else(|| self.start_trouble.clone()).map(|why| format!("channel {}: {why}", self.name))
+        asked
+            .or(late)
+            .or_else(|| self.start_trouble.clone())
+            .map(|why| format!("channel {}: {why}", self.name))
     }
 
     /// How it is.

@@ -286,7 +286,8 @@ fn a_static_server_is_enough_and_what_it_gives_is_checked() {
     let server = serve(Arc::clone(&files));
     let node = tempfile::tempdir().unwrap();
     let place = Place::at(node.path());
-    let question = Question { address: format!("{server}/a/stable.channel"), name: "stable".into(), zone: "UTC".into() };
+    let question =
+        Question { address: format!("{server}/a/stable.channel"), name: "stable".into(), zone: "UTC".into() };
     let ask = || fetch::ask(&question, &place, &HostRunner).file.map(|signed| signed.channel().serial);
     assert!(ask().unwrap_err().contains("trusts no key"));
     std::fs::create_dir_all(place.path(UPDATE_KEYS)).unwrap();
@@ -328,7 +329,12 @@ fn the_bundle_has_to_be_the_one_that_the_channel_names() {
     let node = OneNode::new(None);
     let open = |named: Named, bundle: &[u8]| {
         let terms = Terms { named: Some(named), pair: Some("site-042".into()), ..Terms::default() };
-        node.bundles.open_on(Some(Body(Box::new(Cursor::new(bundle.to_vec())))), None, Some(Time(ISSUED)), &terms)
+        node.bundles.open_on(
+            Some(Body(Box::new(Cursor::new(bundle.to_vec())))),
+            None,
+            Some(Time(ISSUED)),
+            &terms,
+        )
     };
     // The same version, signed by the right key, and not the one that was meant.
     let twin = pack(&new, &[1], |manifest| manifest.trial_seconds = 60);
@@ -340,7 +346,11 @@ fn the_bundle_has_to_be_the_one_that_the_channel_names() {
     ] {
         let trouble = open(named, bundle).unwrap_err();
         assert!(trouble.text.contains(why), "{why}: {trouble}");
-        assert_eq!((node.machine.disk.borrow().changes, node.machine.esp.0.borrow().changes), (0, 0), "{why}");
+        assert_eq!(
+            (node.machine.disk.borrow().changes, node.machine.esp.0.borrow().changes),
+            (0, 0),
+            "{why}"
+        );
     }
     let offer = open(named, &bundle).unwrap();
     node.write(&job(&offer, true)).unwrap();
