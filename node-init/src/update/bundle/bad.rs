@@ -46,7 +46,7 @@ fn sealed(header: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     change(&mut header);
     header[148..156].fill(b' ');
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header[148..156].copy_from_slice(format!("{sum:07o}\0").as_bytes());
     header
 }
 
