@@ -192,13 +192,13 @@ fn every_mistake_is_reported_with_its_place() {
     assert_eq!(change("serial = 7\n", ""), ["1:1 missing-key"]);
     assert_eq!(
         change("expires = 2027", "expires = 2026"),
-        ["6:11 expires", "19:8 wave-expired", "23:8 wave-expired"]
+        ["6:11 expires", "18:8 wave-expired", "22:8 wave-expired"]
     );
     assert_eq!(change("22:00-04:00", "22:00"), ["7:11 bad-value"]);
     assert_eq!(change("jitter_seconds = 3600", "jitter_seconds = 604801"), ["8:18 bad-value"]);
     assert_eq!(change("jitter_seconds", "jitter_second"), ["8:1 unknown-key"]);
     assert_eq!(change("size = 170000000", "size = 8589934593"), ["13:8 bad-value"]);
-    assert_eq!(change("percent = 100", "percent = 99"), ["21:1 wave-rest"]);
+    assert_eq!(change("percent = 100", "percent = 99"), ["20:1 wave-rest"]);
     for url in [
         "../a",
         "a/../b",
