@@ -208,7 +208,7 @@ pub(crate) fn waves(
             note(all, "wave-order", &path, place, "it is not after and above the wave before it", fix);
         }
         if expires.is_some_and(|expires| wave.from >= expires.value) {
-            let reason = "it all has expired by then";
+            let reason = "it has expired by then";
             note(
                 all,
                 "wave-expired",
