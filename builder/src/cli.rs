@@ -48,6 +48,11 @@ pub enum Command {
         after_help = "Example:\n  edgepair bundle create out --sign release.key\n  edgepair bundle verify out/edgepair_0.1.0_amd64.bundle --key release.pub"
     )]
     Bundle(crate::commands::bundle::BundleArgs),
+    /// Make, show, check and sign the file by which pairs update by themselves.
+    #[command(
+        after_help = "Example:\n  edgepair channel create stable.channel --bundle out/edgepair_0.2.0_amd64.bundle --key release.pub --days 90 --sign release.key\n\nWhat it is: docs/channel.md"
+    )]
+    Channel(crate::commands::channel::ChannelArgs),
     /// Bring an update bundle to a pair.
     #[command(after_help = "Example:\n  edgepair update push out/edgepair_0.2.0_amd64.bundle 192.0.2.60")]
     Update(crate::commands::update::UpdateArgs),

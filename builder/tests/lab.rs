@@ -29,6 +29,7 @@ fn without_a_lab_it_says_what_to_do() {
         &["ssh", "a"],
         &["shell", "b", "true"],
         &["psql"],
+        &["update", "x.bundle"],
         &["kill", "a"],
         &["start", "witness"],
         &["pause", "b"],

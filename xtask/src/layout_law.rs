@@ -39,6 +39,11 @@ const LAW: &[(&str, &[&str], &str)] = &[
         "a bundle is read from any reader, at a time that is given",
     ),
     (
+        "libs/window/src",
+        &["std::fs", "std::net", "std::process", "tokio", "SystemTime", "Instant"],
+        "when windows are open follows from a time that is given",
+    ),
+    (
         "libs/signature/src",
         &["std::fs", "std::process", "std::net"],
         "keys and signatures are texts and bytes",

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod bundle;
 mod cache;
+pub mod channel;
 mod doctor;
 mod key;
 pub mod lab;
@@ -25,6 +26,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sign(args) => key::sign(&args),
         Command::Verify(args) => key::verify(&args),
         Command::Bundle(args) => bundle::run(args),
+        Command::Channel(args) => channel::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Cache(args) => cache::run(args.command),
         Command::Lab(args) => lab::run(args),

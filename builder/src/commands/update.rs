@@ -6,7 +6,8 @@ use edgepair_bundle::Unverified;
 use edgepair_host_io::Invocation;
 use edgepair_layout::path::NODE_INIT;
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::Seek;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// `edgepair update`.
@@ -37,6 +38,9 @@ struct PushArgs {
     /// The other node is away: go on without it. It follows when it comes back.
     #[arg(long)]
     solo: bool,
+    /// Confirm that nothing goes back from this version, which it says of itself.
+    #[arg(long, value_name = "VERSION", value_parser = super::bundle::create::version)]
+    one_way: Option<edgepair_bundle::Version>,
     /// Give up when the pair was not healthy for the next step within so many hours.
     #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=720))]
     limit_hours: Option<u64>,
@@ -51,19 +55,8 @@ struct PushArgs {
 /// When the file is no signed bundle, or there is no ssh.
 pub fn run(args: UpdateArgs) -> anyhow::Result<ExitCode> {
     let UpdateCommand::Push(args) = args.command;
-    let file = File::open(&args.bundle).with_context(|| format!("cannot read {}", args.bundle.display()))?;
-    // What no node takes need not travel.
-    let bundle = Unverified::open(&file).map_err(|error| super::bundle::refused(&args.bundle, &error))?;
-    if bundle.signatures().is_empty() {
-        bail!(
-            "{} is not signed, and no node takes it\n  to do: `edgepair bundle sign {} --key KEY`",
-            args.bundle.display(),
-            args.bundle.display()
-        );
-    }
+    let bundle = signed(&args.bundle)?;
     let call = call(&args)?;
-    let bundle =
-        File::open(&args.bundle).with_context(|| format!("cannot read {}", args.bundle.display()))?;
     match call.to_command().stdin(bundle).status() {
         Ok(status) if status.success() => Ok(ExitCode::SUCCESS),
         // The node has said why on the same terminal; 255 is ssh's own.
@@ -78,6 +71,24 @@ pub fn run(args: UpdateArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// A bundle that can be sent, at its beginning. What no node takes need not travel.
+///
+/// # Errors
+/// When it is no signed bundle.
+pub fn signed(path: &Path) -> anyhow::Result<File> {
+    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bundle = Unverified::open(&file).map_err(|error| super::bundle::refused(path, &error))?;
+    if bundle.signatures().is_empty() {
+        bail!(
+            "{} is not signed, and no node takes it\n  to do: `edgepair bundle sign {} --key KEY`",
+            path.display(),
+            path.display()
+        );
+    }
+    file.rewind()?;
+    Ok(file)
+}
+
 fn call(args: &PushArgs) -> anyhow::Result<Invocation> {
     // It would be read as an option, by ssh.
     if args.host.starts_with('-') || args.host.is_empty() {
@@ -88,6 +99,9 @@ fn call(args: &PushArgs) -> anyhow::Result<Invocation> {
     call = call.args(["update", "start", "-"]);
     if args.solo {
         call = call.arg("--solo");
+    }
+    if let Some(version) = &args.one_way {
+        call = call.args(["--one-way", version.as_str()]);
     }
     Ok(match args.limit_hours {
         Some(hours) => call.args(["--limit-hours".to_owned(), hours.to_string()]),
@@ -104,6 +118,7 @@ mod tests {
             bundle: "x.bundle".into(),
             host: host.into(),
             solo: true,
+            one_way: edgepair_bundle::Version::parse("0.2.0"),
             limit_hours: Some(8),
             ssh: vec!["-p".into(), "2222".into()],
         }
@@ -113,7 +128,7 @@ mod tests {
     fn the_node_reads_the_bundle_from_its_standard_input() {
         let line = call(&args("192.0.2.60")).expect("a call").shell_line();
         let want =
-            "ssh -p 2222 root@192.0.2.60 /usr/lib/edgepair/node-init update start - --solo --limit-hours 8";
+            "ssh -p 2222 root@192.0.2.60 /usr/lib/edgepair/node-init update start - --solo --one-way 0.2.0 --limit-hours 8";
         assert_eq!(line, want);
         assert!(call(&args("me@box")).expect("a call").shell_line().contains(" me@box "));
         for wrong in ["-oProxyCommand=x", ""] {

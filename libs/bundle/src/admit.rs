@@ -1,6 +1,6 @@
 //! Whether a node may install a version, and when.
 
-use crate::manifest::{Manifest, Span};
+use crate::manifest::{Manifest, Span, Wave};
 use crate::{Digest, Time, Version};
 use std::fmt;
 use thiserror::Error;
@@ -20,10 +20,23 @@ pub struct Node<'a> {
     pub datastore: Option<u32>,
     /// Schema of what node-init keeps on the state partition.
     pub state: u32,
+    /// What the running version reads, for it is the one that an update goes back to.
+    pub reads: Reads,
+    /// A version that an operator has confirmed as a step from which nothing goes back.
+    pub one_way: Option<&'a Version>,
     /// The time, when it is known.
     pub now: Option<Time>,
     /// Name of the pair when it updates by itself; nothing when an operator asked, who need not wait for a wave.
     pub pair: Option<&'a str>,
+}
+
+/// What a version reads of what another one left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reads {
+    /// Formats of the datastore.
+    pub datastore: Span,
+    /// Schemas of what node-init keeps on the state partition.
+    pub state: Span,
 }
 
 /// One reason why a version is not installed.
@@ -66,6 +79,17 @@ pub enum Refusal {
         /// The bundle's.
         bundle: Span,
     },
+    /// Once it is kept, the running version could not read what is there, and it does not say that nothing goes back from it.
+    Irreversible {
+        /// What, in words.
+        what: &'static str,
+        /// What it leaves behind.
+        leaves: u32,
+        /// What the running version reads.
+        reads: Span,
+    },
+    /// Nothing goes back from it, and no operator has confirmed that.
+    OneWay(Version),
     /// Its time is over.
     Expired(Time),
     /// It has an end, or waves, and the time is not known.
@@ -101,6 +125,7 @@ impl Node<'_> {
         if !compatible.state.contains(self.state) {
             all.push(Refusal::State { present: self.state, bundle: compatible.state });
         }
+        all.extend(self.no_way_back(manifest));
         let begins = self.pair.and_then(|pair| manifest.begins(pair));
         match self.now {
             None if manifest.expires.is_some() || begins.is_some() => all.push(Refusal::NoClock),
@@ -114,13 +139,33 @@ impl Node<'_> {
     }
 }
 
+impl Node<'_> {
+    /// What speaks against a version after which the running one could not be gone back to.
+    fn no_way_back(&self, manifest: &Manifest) -> Option<Refusal> {
+        let confirmed = self.one_way == Some(&manifest.version) && self.pair.is_none();
+        if manifest.one_way {
+            return (!confirmed).then(|| Refusal::OneWay(manifest.version.clone()));
+        }
+        let (leaves, reads) = (manifest.leaves, self.reads);
+        let datastore = ("the datastore in format", leaves.datastore, reads.datastore, self.datastore.is_some());
+        let state = ("the state partition with schema", leaves.state, reads.state, true);
+        let unread = [datastore, state].into_iter().find(|(_, leaves, reads, here)| *here && !reads.contains(*leaves));
+        unread.map(|(what, leaves, reads, _)| Refusal::Irreversible { what, leaves, reads })
+    }
+}
+
 impl Manifest {
     /// When a pair's wave begins; nothing when there are no waves.
     #[must_use]
     pub fn begins(&self, pair: &str) -> Option<Time> {
-        let place = place(pair, &self.version);
-        self.waves.iter().find(|wave| place < wave.percent * 100).or(self.waves.last()).map(|wave| wave.from)
+        begins(&self.waves, pair, &self.version)
     }
+}
+
+/// When the wave of a pair begins; nothing when there are no waves.
+pub(crate) fn begins(waves: &[Wave], pair: &str, version: &Version) -> Option<Time> {
+    let place = place(pair, version);
+    waves.iter().find(|wave| place < wave.percent * 100).or(waves.last()).map(|wave| wave.from)
 }
 
 /// A pair's place among all, from 0 to 9999: follows from its name and the version, so that another version begins with
@@ -155,6 +200,14 @@ impl fmt::Display for Refusal {
             Self::State { present, bundle } => write!(
                 f,
                 "the state partition has schema {present}, and this version reads {bundle}: update by way of a version that reads both"
+            ),
+            Self::Irreversible { what, leaves, reads } => write!(
+                f,
+                "once kept it leaves {what} {leaves}, and the version that runs here, to which a failed update goes back, takes {reads}: update by way of a version that takes both"
+            ),
+            Self::OneWay(version) => write!(
+                f,
+                "nothing goes back from version {version}: an operator has to say so, with `node-init update start … --one-way {version}`"
             ),
             Self::Expired(end) => write!(f, "it was to be installed before {end}: get a newer one"),
             Self::NoClock => {

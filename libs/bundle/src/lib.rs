@@ -13,10 +13,12 @@
 //! - [`Manifest`] is what a bundle says of itself; [`Node`] what a node compares it with.
 //! - [`Plan`] tells which blocks are at hand, and which ranges of the bundle hold the others.
 //! - [`Packer`] makes bundles.
+//! - [`channel`] is the file by which pairs update by themselves: which bundle, when.
 
 mod admit;
 mod archive;
 mod blocks;
+pub mod channel;
 mod digest;
 mod error;
 pub mod index;
@@ -27,7 +29,7 @@ mod read;
 mod time;
 mod version;
 
-pub use admit::{Node, Refusal, Refused, place};
+pub use admit::{Node, Reads, Refusal, Refused, place};
 pub use blocks::{Admitted, Block, Blocks, Rest, Unpacker};
 pub use digest::Digest;
 pub use error::Error;

@@ -7,7 +7,7 @@
 //! A [`crate::Block`] can be had in no other way, so whoever writes blocks writes signed ones of an admitted version.
 
 use crate::admit::{Node, Refused};
-use crate::archive::{Archive, UNIT, padding};
+use crate::archive::{Archive, END, UNIT, padding};
 use crate::blocks::{Admitted, Blocks, Rest};
 use crate::digest::Hasher;
 use crate::manifest::{MANIFEST_MAX, Manifest, PayloadName};
@@ -48,6 +48,8 @@ pub struct Contents {
     pub comment: String,
     /// Where each payload's content begins in the bundle, in bytes, in the manifest's order.
     entries: Vec<u64>,
+    /// Bytes of the whole bundle.
+    size: u64,
 }
 
 /// A bundle whose manifest and index are signed with a trusted key. Its blocks have not been read.
@@ -113,7 +115,8 @@ impl<R: Read> Unverified<R> {
             entries.push(next);
             next += payload.stored + padding(payload.stored) as u64;
         }
-        Ok(Verified { contents: Contents { manifest, index, signed_by, comment, entries }, archive })
+        let size = next + END.len() as u64;
+        Ok(Verified { contents: Contents { manifest, index, signed_by, comment, entries, size }, archive })
     }
 
     /// Takes the parts out, to write them with other signatures.
@@ -128,6 +131,18 @@ impl Contents {
     pub fn entry(&self, name: PayloadName) -> Option<u64> {
         let at = self.manifest.payloads.iter().position(|payload| payload.name == name)?;
         self.entries.get(at).copied()
+    }
+
+    /// Bytes of its head: everything before the first payload's entry.
+    #[must_use]
+    pub fn head_size(&self) -> u64 {
+        self.entries.first().map_or(0, |content| content - UNIT as u64)
+    }
+
+    /// Bytes of the whole bundle.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
     }
 }
 
@@ -188,7 +203,7 @@ pub fn signatures_text(signatures: &[Signature]) -> String {
 
 /// Reads `manifest.sig`: no signature, or some, in the one form they are written in, so that no byte of a bundle can be
 /// changed without being noticed.
-fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, Error> {
+pub(crate) fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, Error> {
     let text = std::str::from_utf8(bytes).map_err(|_| Error::SignatureForm)?;
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let signatures = lines

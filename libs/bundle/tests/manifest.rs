@@ -41,7 +41,7 @@ fn every_mistake_is_reported_with_its_place() {
             "6:10 bad-value",
             "11:1 unknown-key",
             "17:9 bad-value",
-            "36:8 bad-value"
+            "40:8 bad-value"
         ]
     );
     let report = Manifest::parse("manifest.toml", &text).expect_err("refused").render_short();
@@ -57,10 +57,13 @@ fn what_contradicts_itself_is_refused() {
     };
     assert_eq!(change("floor = \"0.1.0\"", "floor = \"0.2.1\""), ["9:9 floor"]);
     assert_eq!(change("schema = 1", "schema = 2"), ["2:10 schema"]);
-    assert_eq!(change("name = \"root\"", "name = \"verity\""), ["35:1 payloads"]);
-    assert_eq!(change("size = 16384", "size = 0"), ["20:8 index-size", "25:8 too-large"]);
-    assert_eq!(change("size = 16384", "size = 9223372036854775807"), ["25:8 too-large", "35:1 too-large"]);
-    assert_eq!(change("size = 286", "size = 285999"), ["20:8 index-size"]);
+    assert_eq!(change("[leaves]\ndatastore = 17", "[leaves]\ndatastore = 18"), ["20:13 leaves"]);
+    assert_eq!(change("\nstate = 1\n", "\nstate = 0\n"), ["21:9 leaves"]);
+    assert_eq!(change("[leaves]\ndatastore = 17\nstate = 1\n", ""), ["1:1 missing-key"]);
+    assert_eq!(change("name = \"root\"", "name = \"verity\""), ["39:1 payloads"]);
+    assert_eq!(change("size = 16384", "size = 0"), ["24:8 index-size", "29:8 too-large"]);
+    assert_eq!(change("size = 16384", "size = 9223372036854775807"), ["29:8 too-large", "39:1 too-large"]);
+    assert_eq!(change("size = 286", "size = 285999"), ["24:8 index-size"]);
     assert_eq!(change("name = \"edgepair\"", "name = \"edge\\npair\""), ["3:8 bad-value"]);
     assert_eq!(change("datastore = [17, 17]", "datastore = [-1, 17]"), ["16:13 bad-value"]);
     assert_eq!(change("expires = 2033-05-18T03:33:20Z", "expires = 2033-05-18"), ["10:11 bad-value"]);

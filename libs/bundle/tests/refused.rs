@@ -280,7 +280,7 @@ fn a_node_says_everything_that_does_not_fit() {
         datastore: Some(15),
         state: 2,
         now: Some(Time(2_000_000_000)),
-        pair: None,
+        ..node()
     };
     let all = refusals(&other, template());
     assert_eq!(all.len(), 7, "{all:?}");
@@ -290,6 +290,8 @@ fn a_node_says_everything_that_does_not_fit() {
     let floor = version("0.2.0");
     assert_eq!(refusals(&Node { floor: Some(&floor), ..node() }, template()), []);
     assert_eq!(refusals(&Node { datastore: None, ..node() }, template()), []);
+
+    no_way_back(refusals);
 
     let wave = |percent, from| Wave { percent, from: Time(from) };
     let mut manifest = template();
@@ -304,6 +306,32 @@ fn a_node_says_everything_that_does_not_fit() {
         assert_eq!(at(begins, Some(&pair)), []);
         assert_eq!(at(0, None), [], "an operator does not wait");
     }
+}
+
+/// A change that the slot behind could not read is a step of its own.
+fn no_way_back(refusals: impl Fn(&Node<'_>, edgepair_bundle::Manifest) -> Vec<Refusal>) {
+    let two = edgepair_bundle::manifest::Span { min: 1, max: 2 };
+    let mut manifest = template();
+    manifest.compatible.state = two;
+    manifest.leaves.state = 2;
+    let reads = ALL;
+    let irreversible = Refusal::Irreversible { what: "the state partition with schema", leaves: 2, reads };
+    assert_eq!(refusals(&node(), manifest.clone()), [irreversible]);
+    let both = edgepair_bundle::Reads { state: two, ..node().reads };
+    assert_eq!(refusals(&Node { reads: both, ..node() }, manifest.clone()), [], "the running version reads it");
+    let mut store = template();
+    store.compatible.datastore.max = 18;
+    store.leaves.datastore = 18;
+    assert!(matches!(refusals(&node(), store.clone())[..], [Refusal::Irreversible { leaves: 18, .. }]));
+    assert_eq!(refusals(&Node { datastore: None, ..node() }, store), [], "there is no datastore of ours");
+    // Declared: with the word of an operator, for this very version, and never by itself.
+    manifest.one_way = true;
+    let (own, other) = (version("0.2.0"), version("0.2.1"));
+    let refused = [Refusal::OneWay(own.clone())];
+    assert_eq!(refusals(&node(), manifest.clone()), refused);
+    assert_eq!(refusals(&Node { one_way: Some(&other), ..node() }, manifest.clone()), refused);
+    assert_eq!(refusals(&Node { one_way: Some(&own), pair: Some("x"), ..node() }, manifest.clone()), refused);
+    assert_eq!(refusals(&Node { one_way: Some(&own), ..node() }, manifest), []);
 }
 
 /// A schedule that was published must mean the same in every release.

@@ -57,11 +57,11 @@ fn the_format_is_fixed() {
         names,
         [
             (0, "manifest.toml"),
-            (1536, "manifest.sig"),
-            (2560, "index"),
-            (3584, "payload/root"),
-            (16896, "payload/verity"),
-            (21504, "payload/uki"),
+            (2048, "manifest.sig"),
+            (3072, "index"),
+            (4096, "payload/root"),
+            (17408, "payload/verity"),
+            (22016, "payload/uki"),
         ]
     );
     assert_eq!(bundle.len() % 512, 0);
@@ -79,6 +79,7 @@ fn the_seeds_of_the_fuzz_targets_are_of_this_format() {
         ("bundle_manifest/signature", open.signatures()[0].text().into_bytes()),
         ("bundle_manifest/key.pub", key(1).text().into_bytes()),
         ("bundle_index/good", bundle[index..index + 286].to_vec()),
+        ("bundle_channel/good", include_bytes!("golden/stable.channel").to_vec()),
     ];
     for (name, bytes) in files {
         let path = format!("{}/../../fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));

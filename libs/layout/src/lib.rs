@@ -99,6 +99,10 @@ pub mod path {
     pub const UPDATE_HEAD: &str = "/var/lib/edgepair/bundle.head";
     /// Which bundle that is, where it came from, and below which version nothing is installed (JSON).
     pub const UPDATE_STOCK: &str = "/var/lib/edgepair/bundle.json";
+    /// Which channel files were seen (JSON): an older one is not taken any more.
+    pub const CHANNEL_MEMORY: &str = "/var/lib/edgepair/channel.json";
+    /// The time zone database (tzfile(5)).
+    pub const ZONES: &str = "/usr/share/zoneinfo";
     /// The user's own checks of a version on trial: executables, content with exit status 0.
     pub const HEALTH_DIR: &str = "/etc/edgepair/health.d";
     /// Control socket of the agent, for root.

@@ -11,7 +11,7 @@ use crate::companions::Companions;
 use crate::keys::PairSecret;
 use crate::model::{
     Access, Bond, Console, Datastore, Failover, FailoverMode, FenceDevice, Kubernetes, Log, Network, Node,
-    NodeId, Overlay, Pair, Registry, Seed, Storage, StorageMode, Watchdog, Witness, WitnessPlace, Worker,
+    NodeId, Overlay, Pair, Registry, Seed, Storage, StorageMode, Update, Watchdog, Witness, WitnessPlace, Worker,
 };
 use crate::scalar::{self, Mac, Port};
 use crate::secret::Secret;
@@ -57,6 +57,7 @@ impl Builder<'_> {
                 status: self.bool("console.status"),
             },
             log: Log { size: self.size("log.size")?, persistent: self.bool("log.persistent") },
+            update: if self.seed.has_table("update") { Some(self.update()?) } else { None },
             install_disk: self.text("install.disk"),
             flat: crate::diff::flatten(self.seed, self.companions, &secret),
             pair: Pair {
@@ -245,6 +246,21 @@ impl Builder<'_> {
             status_from: self.nets("access.status_from"),
             ports,
         }
+    }
+
+    fn update(&self) -> Option<Update> {
+        let windows = self.seed.items("update.windows").into_iter().filter_map(|(value, _)| match value {
+            Value::Window(window) => Some(*window),
+            _ => None,
+        });
+        let zone = self.text("update.zone");
+        Some(Update {
+            channel: self.text("update.channel")?,
+            automatic: self.seed.text("update.mode") == Some("automatic"),
+            windows: windows.collect(),
+            zone: zone.unwrap_or_else(|| default("update.zone").trim_matches('"').to_owned()),
+            poll_ms: self.millis("update.poll"),
+        })
     }
 
     fn text(&self, path: &str) -> Option<String> {

@@ -163,8 +163,14 @@ pub(crate) fn flatten(seed: &Shaped, companions: &Companions, pair: &PairSecret)
 /// Concrete tables in which a row's default is in effect.
 fn parents(seed: &Shaped, path: &str) -> Vec<String> {
     let Some((parent, _)) = path.rsplit_once('.') else { return Vec::new() };
-    const MEANINGFUL: &[&str] =
-        &["network.bond", "network.replication", "failover.witness", "kubernetes", "kubernetes.balancer"];
+    const MEANINGFUL: &[&str] = &[
+        "network.bond",
+        "network.replication",
+        "failover.witness",
+        "kubernetes",
+        "kubernetes.balancer",
+        "update",
+    ];
     if !parent.contains('*') && !MEANINGFUL.contains(&parent) {
         return vec![parent.to_owned()];
     }
@@ -199,6 +205,7 @@ fn show(value: &Value) -> String {
         Value::Millis(millis) => format!("{millis} ms"),
         Value::Fingerprint(fingerprint) => fingerprint.to_string(),
         Value::Port(port) => port.to_string(),
+        Value::Window(window) => window.to_string(),
         Value::List(items) => items.iter().map(|(item, _)| show(item)).collect::<Vec<_>>().join(", "),
         Value::Anything(value) => value.to_string(),
     }

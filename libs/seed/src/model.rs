@@ -11,8 +11,10 @@ use crate::scalar::{Fingerprint, Mac, Port};
 use crate::secret::Secret;
 
 mod kubernetes;
+mod update;
 
 pub use kubernetes::{Datastore, Kubernetes, Overlay, Registry, Worker};
+pub use update::Update;
 
 /// One of the two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,6 +111,8 @@ pub struct Seed {
     pub console: Console,
     /// The journal.
     pub log: Log,
+    /// Updates from a channel, when wanted.
+    pub update: Option<Update>,
     /// Disk to install to when booted from the network.
     pub install_disk: Option<String>,
     /// Every key with the value in effect, secrets as fingerprints; what differences are made of.

@@ -8,6 +8,7 @@ mod kubernetes;
 mod pair;
 mod storage;
 mod system;
+mod update;
 
 use std::ops::Range;
 
@@ -34,6 +35,7 @@ impl Rules<'_> {
         self.failover();
         self.kubernetes();
         self.system();
+        self.update();
     }
 
     fn error(&mut self, code: &'static str, key: &str, reason: impl Into<String>, fix: impl Into<String>) {

@@ -329,6 +329,16 @@ pub(crate) fn companion(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A name of the time zone database, which is a path below its folder.
+pub(crate) fn zone(text: &str) -> Result<(), String> {
+    let good = |letter: u8| letter.is_ascii_alphanumeric() || b"_+-".contains(&letter);
+    let part = |part: &str| !part.is_empty() && part.bytes().all(good);
+    if text.len() > 64 || !text.split('/').all(part) {
+        return Err(format!("\"{text}\" is not the name of a time zone"));
+    }
+    Ok(())
+}
+
 /// One line of `authorized_keys`, without options: those could run commands.
 pub(crate) fn ssh_key(text: &str) -> Result<(), String> {
     const KINDS: &[&str] = &[

@@ -105,6 +105,11 @@ fn kind(kind: Kind) -> Value {
         Kind::Url => json!({"type": "string", "pattern": "^https?://"}),
         Kind::Fingerprint => json!({"type": "string", "pattern": "^sha256:"}),
         Kind::Port => json!({"type": "string", "pattern": "^[0-9]+(-[0-9]+)?/(tcp|udp)$"}),
+        Kind::Window => json!({
+            "type": "string",
+            "pattern": "^(daily|[MTWFS][a-z]{2}[A-Za-z,-]*) [0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]( UTC)?$"
+        }),
+        Kind::Zone => json!({"type": "string", "pattern": "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$"}),
         Kind::Text
         | Kind::Secret
         | Kind::SecretFile

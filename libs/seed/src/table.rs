@@ -58,6 +58,10 @@ pub enum Kind {
     KubeLabel,
     /// A taint of Kubernetes: `key=value:NoSchedule`.
     KubeTaint,
+    /// A maintenance window: `Mon-Fri 22:00-04:00`.
+    Window,
+    /// A name of the time zone database: `Europe/Vienna`.
+    Zone,
     /// A list of one of the kinds above.
     List(&'static Kind),
     /// One value, or a list of them.
@@ -96,6 +100,8 @@ impl Kind {
             Self::Port => "a port, for example \"443/tcp\" or \"30000-32767/udp\"".into(),
             Self::KubeLabel => "a label, for example \"site=north\"".into(),
             Self::KubeTaint => "a taint, for example \"disk=slow:NoSchedule\"".into(),
+            Self::Window => "a window, for example \"Mon-Fri 22:00-04:00\"".into(),
+            Self::Zone => "a time zone, for example \"Europe/Vienna\"".into(),
             Self::List(item) => format!("a list; each item: {}", item.expects()),
             Self::OneOrMore(item) => format!("{}, or a list of them", item.expects()),
             Self::Anything => "any value".into(),
@@ -216,6 +222,11 @@ pub const TABLES: &[Table] = &[
     Table { path: "watchdog", required: false, about: "The hardware watchdog." },
     Table { path: "console", required: false, about: "Screen and serial line." },
     Table { path: "log", required: false, about: "The journal." },
+    Table {
+        path: "update",
+        required: false,
+        about: "Updates from a channel; without it, the pair is updated by an operator only. See channel.md.",
+    },
     Table { path: "install", required: false, about: "Installing to a disk from the network." },
 ];
 
@@ -239,7 +250,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         node::WORKER,
     ]
     .into_iter()
-    .chain([kubernetes::REGISTRY, system::KEYS])
+    .chain([kubernetes::REGISTRY, system::KEYS, system::UPDATE, system::INSTALL])
     .flatten()
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
+use edgepair_window::Window;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -28,6 +29,7 @@ pub(crate) enum Value {
     Millis(u64),
     Fingerprint(Fingerprint),
     Port(Port),
+    Window(Window),
     List(Vec<(Self, Range<usize>)>),
     Anything(serde_json::Value),
 }
@@ -147,6 +149,7 @@ fn from_text(kind: Kind, text: &str) -> Result<Value, Why> {
         Kind::SshKey => form(scalar::ssh_key(text)),
         Kind::KubeLabel => form(scalar::kube_label(text)),
         Kind::KubeTaint => form(scalar::kube_taint(text)),
+        Kind::Zone => form(scalar::zone(text)),
         Kind::Text => form(scalar::plain(text)),
         Kind::Address => scalar::address(text).map(Value::Address).map_err(why),
         Kind::Interface => scalar::interface(text).map(Value::Net).map_err(why),
@@ -156,6 +159,9 @@ fn from_text(kind: Kind, text: &str) -> Result<Value, Why> {
         Kind::Duration => scalar::duration(text).map(Value::Millis).map_err(why),
         Kind::Fingerprint => Fingerprint::parse(text).map(Value::Fingerprint).map_err(why),
         Kind::Port => Port::parse(text).map(Value::Port).map_err(why),
+        Kind::Window => {
+            Window::parse(text).map(Value::Window).map_err(|error| why(format!("\"{text}\": {error}")))
+        }
         Kind::Secret => Ok(Value::Secret(Secret::new(text.to_owned()))),
         // Not texts: `parse` has dealt with them before.
         Kind::Bool | Kind::Integer(..) | Kind::List(_) | Kind::OneOrMore(_) | Kind::Anything => {

@@ -76,6 +76,8 @@ pub struct Config {
     pub again: Duration,
     /// A datastore that ran for so long was well.
     pub well: Duration,
+    /// Updates from a channel.
+    pub channel: Option<crate::update::channel::Settings>,
 }
 
 impl std::fmt::Debug for Config {
@@ -155,6 +157,7 @@ impl Config {
             watchdog: seed.watchdog.enabled,
             again: Duration::from_secs(2),
             well: Duration::from_secs(60),
+            channel: crate::update::channel::Settings::new(seed),
         })
     }
 

@@ -49,6 +49,15 @@ pub enum Request {
     UpdateStart(Start),
     /// Boot the other version again, on this node.
     UpdateRollback,
+    /// Ask the channel now, and say how the update is.
+    UpdateCheck,
+    /// Update the pair to what the channel names.
+    UpdateTake {
+        /// Seconds that the plan may take.
+        limit: Option<u64>,
+        /// A version that the operator has confirmed as a step from which nothing goes back.
+        one_way: Option<String>,
+    },
 }
 
 impl Request {
@@ -279,7 +288,7 @@ mod tests {
     }
 
     fn start() -> Request {
-        Request::UpdateStart(Start { file: "-".into(), solo: false, limit: None })
+        Request::UpdateStart(Start { file: "-".into(), solo: false, limit: None, one_way: None, channel: None })
     }
 
     #[test]

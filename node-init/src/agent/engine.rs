@@ -4,6 +4,7 @@
 //! and comes back as an [`Input`].
 
 mod address;
+mod channel;
 mod datastore;
 mod duplicate;
 mod effects;
@@ -30,6 +31,7 @@ use super::ports::Ports;
 use super::service::{Report, Service};
 use super::store::Memory;
 use super::witness::Witness;
+use crate::update::channel::Watcher;
 use crate::update::driver::Driver;
 use pair_core::event::{Event, QuestionId, RequestId, Timer};
 use pair_core::node::{Identity, Node};
@@ -134,6 +136,10 @@ pub struct Agent {
     turn: Option<Instant>,
     /// Updates; absent where there is nothing to update.
     update: Option<Driver>,
+    /// Their channel; absent where the seed has none.
+    channel: Option<Watcher>,
+    /// Who waits for the channel's answer.
+    checks: Vec<oneshot::Sender<Reply>>,
     /// Names this run of the agent.
     run: u64,
     /// Runs of the other agent that are over.
@@ -188,6 +194,7 @@ pub fn start(
     let mut history = History::new(&ports.place);
     history.note(Kind::Start, &format!("the agent of {} {} begins", config.names.0, boot.version));
     let update = update::start(&config, &boot, &ports, &inputs);
+    let channel = channel::start(&config, &ports, u64::from_be_bytes(base));
     let mut agent = Agent {
         node: Node::new(me, memory.durable, Rules::ALL),
         config,
@@ -229,6 +236,8 @@ pub fn start(
         ticks: 0,
         turn: None,
         update,
+        channel,
+        checks: Vec::new(),
         run: u64::from_be_bytes(base),
         gone_runs: VecDeque::new(),
     };
@@ -315,6 +324,8 @@ impl Agent {
             Input::Keepalived(line) => self.keepalived(&line),
             Input::Duplicates(found) => self.duplicates(&found),
             Input::Update(done) => self.update_done(*done),
+            Input::Channel(answer) => self.channel_answered(*answer),
+            Input::ChannelStarted(result) => self.channel_started(result),
         }
         self.settle();
     }
@@ -367,6 +378,7 @@ impl Agent {
         self.look(false);
         self.ticks = self.ticks.wrapping_add(1);
         self.update_tick();
+        self.channel_tick();
         self.keep_address();
         self.look_for_duplicates();
         self.look_at_space();

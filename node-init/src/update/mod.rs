@@ -10,10 +10,12 @@
 //! - [`slot`]: the other slot.
 //! - [`health`]: the verdict on a trial.
 //! - [`bundle`]: where a slot's blocks come from, and whether they may.
+//! - [`channel`]: updates by themselves: what a web server offers, and when it is taken.
 //! - [`driver`]: the pair core's machine with its memory, its hands and the other node.
 
 pub mod boot;
 pub mod bundle;
+pub mod channel;
 pub mod driver;
 pub mod health;
 pub mod slot;

@@ -241,7 +241,7 @@ fn text(path: &Path) -> String {
 }
 
 /// The archive that ours has asked last, as apt has it (sources.list(5)). Others in the cache may be gone.
-fn sources(apt: &Path) -> Result<String, String> {
+pub(super) fn sources(apt: &Path) -> Result<String, String> {
     let folders = fs::read_dir(apt).map_err(|error| format!("{}: {error}", apt.display()))?;
     let asked = |folder: &PathBuf| fs::metadata(folder.join("fetched")).and_then(|meta| meta.modified()).ok();
     let newest = folders.flatten().map(|entry| entry.path()).filter(|folder| asked(folder).is_some());

@@ -6,7 +6,7 @@ use crate::payloads::Output;
 use crate::signing::minisign::{Passphrase, Signer};
 use anyhow::{Context, anyhow};
 use clap::Args;
-use edgepair_bundle::manifest::{Compatible, Part, Span, Wave};
+use edgepair_bundle::manifest::{Compatible, Leaves, Part, Span, Wave};
 use edgepair_bundle::{Digest, Manifest, Packer, Time, Version};
 use edgepair_layout::format;
 use std::path::{Path, PathBuf};
@@ -44,20 +44,23 @@ pub struct CreateArgs {
     /// Version of the k3s extension that it was tested with.
     #[arg(long, value_name = "VERSION")]
     extension: Option<String>,
+    /// Nothing goes back from this version: it is installed only when an operator confirms that for it, and never by itself.
+    #[arg(long)]
+    one_way: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
 }
 
-fn version(text: &str) -> Result<Version, String> {
+pub fn version(text: &str) -> Result<Version, String> {
     Version::parse(text).ok_or_else(|| "write a version, for example 0.2.0".to_owned())
 }
 
-fn time(text: &str) -> Result<Time, String> {
+pub fn time(text: &str) -> Result<Time, String> {
     Time::parse(text).ok_or_else(|| "write a time in UTC, for example 2027-06-30T00:00:00Z".to_owned())
 }
 
-fn wave(text: &str) -> Result<Wave, String> {
+pub fn wave(text: &str) -> Result<Wave, String> {
     let wrong = || "write percent and time, for example 5@2027-01-10T06:00:00Z".to_owned();
     let (percent, from) = text.split_once('@').ok_or_else(wrong)?;
     let percent = percent.parse().ok().filter(|percent| (1..=100).contains(percent)).ok_or_else(wrong)?;
@@ -73,6 +76,7 @@ pub struct Terms {
     trial_seconds: u32,
     waves: Vec<Wave>,
     extension: Option<String>,
+    one_way: bool,
 }
 
 impl CreateArgs {
@@ -84,6 +88,7 @@ impl CreateArgs {
             trial_seconds: self.trial_seconds,
             waves: self.wave.clone(),
             extension: self.extension.clone(),
+            one_way: self.one_way,
         }
     }
 }
@@ -101,6 +106,7 @@ impl Terms {
             trial_seconds: TRIAL_SECONDS,
             waves: Vec::new(),
             extension: None,
+            one_way: false,
         })
     }
 }
@@ -197,6 +203,8 @@ fn template(terms: &Terms, output: &Output) -> anyhow::Result<Manifest> {
             datastore: one(format::DATASTORE),
             state: one(format::STATE),
         },
+        leaves: Leaves { datastore: format::DATASTORE, state: format::STATE },
+        one_way: terms.one_way,
         waves: terms.waves.clone(),
         index: Part { size: 0, sha256: Digest::of(b"") },
         payloads: Vec::new(),

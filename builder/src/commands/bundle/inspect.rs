@@ -65,6 +65,8 @@ pub fn as_json(manifest: &Manifest, keys: &[String]) -> serde_json::Value {
             "datastore": span(compatible.datastore),
             "state": span(compatible.state),
         },
+        "leaves": { "datastore": manifest.leaves.datastore, "state": manifest.leaves.state },
+        "one_way": manifest.one_way,
         "waves": manifest.waves.iter().map(|wave| json!({ "percent": wave.percent, "from": wave.from.to_string() })).collect::<Vec<_>>(),
         "index": { "size": manifest.index.size, "sha256": manifest.index.sha256.to_string() },
         "payloads": manifest.payloads.iter().map(|payload| json!({
@@ -90,6 +92,10 @@ fn table(manifest: &Manifest, keys: &[String]) -> String {
     line("pair protocol", compatible.pair_protocol.to_string());
     line("datastore", compatible.datastore.to_string());
     line("state", compatible.state.to_string());
+    line("leaves", format!("datastore {}, state {}", manifest.leaves.datastore, manifest.leaves.state));
+    if manifest.one_way {
+        line("one way", "nothing goes back from it".to_owned());
+    }
     if let Some(extension) = &manifest.extension {
         line("extension", extension.clone());
     }

@@ -62,7 +62,7 @@ pub fn run(args: BundleArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Opens a bundle; `-` is standard input.
-fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
+pub fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdin().lock()));
     }

@@ -15,6 +15,14 @@ use std::time::Duration;
 /// # Errors
 /// When the lab does not run or there is no ssh on this computer.
 pub fn ssh(lab: &Lab, side: Side, command: &[String]) -> anyhow::Result<ExitCode> {
+    hand_over(&call(lab, side, command)?, "openssh-client")
+}
+
+/// How a node is reached by SSH.
+///
+/// # Errors
+/// When the lab does not run.
+pub fn call(lab: &Lab, side: Side, command: &[String]) -> anyhow::Result<Invocation> {
     let made = lab.running()?;
     // The key that the node really has, told through the port of its virtual machine: nothing is believed blindly.
     let host_key = lab
@@ -25,15 +33,14 @@ pub fn ssh(lab: &Lab, side: Side, command: &[String]) -> anyhow::Result<ExitCode
     let known = lab.dir.join(format!("known_hosts-{side}"));
     atomic::write(&known, format!("[127.0.0.1]:{port} {}\n", host_key.trim()).as_bytes(), 0o600)?;
     let option = |name: &str, value: &str| ["-o".to_owned(), format!("{name}={value}")];
-    let call = Invocation::new("ssh")
+    Ok(Invocation::new("ssh")
         .args(["-i", &lab.site().join(KEY_FILE).to_string_lossy(), "-p", &port.to_string()])
         .args(option("UserKnownHostsFile", &known.to_string_lossy()))
         .args(option("IdentitiesOnly", "yes"))
         .args(option("StrictHostKeyChecking", "yes"))
         .args(option("LogLevel", "ERROR"))
         .arg("root@127.0.0.1")
-        .args(command.iter().cloned());
-    hand_over(&call, "openssh-client")
+        .args(command.iter().cloned()))
 }
 
 /// Runs a program with this one's terminal.

@@ -2,7 +2,8 @@
 //!
 //! A lab is a folder ([`state`]) and one process of its own, the supervisor ([`supervisor`]): it holds both machines,
 //! the switch between them, this computer's ports on it and the witness, and outlives the command that started it.
-//! Commands talk to it through a socket ([`control`]). [`up`] makes a lab, [`enter`] are the ways in.
+//! Commands talk to it through a socket ([`control`]). [`up`] makes a lab, [`enter`] are the ways in,
+//! [`update`] moves the pair to another version.
 
 mod control;
 mod enter;
@@ -10,6 +11,7 @@ mod show;
 mod state;
 mod supervisor;
 mod up;
+mod update;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -75,6 +77,11 @@ enum LabCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Update the pair with a signed bundle, and show how both nodes go on until it is over.
+    #[command(
+        after_help = "Examples:\n  edgepair lab update out/edgepair_0.2.0_amd64.bundle\n  edgepair lab update out/edgepair_0.2.0_amd64.bundle && edgepair lab status\n\nThe lab's image has to trust the bundle's key: `[update] keys` in its definition.\nExit status: 0 both nodes run the new version, 1 refused, given up, or not over in time, 2 wrong use."
+    )]
+    Update(update::UpdateArgs),
     /// Pull the plug of a node, or of the witness.
     #[command(after_help = "Example:\n  edgepair lab kill a")]
     Kill {
@@ -167,6 +174,7 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         LabCommand::Ssh { node, command } => enter::ssh(&lab, node, &command),
         LabCommand::Shell { node, command } => enter::shell(&lab, node, &command),
         LabCommand::Psql { options } => enter::psql(&lab, &options),
+        LabCommand::Update(args) => update::run(&lab, &args),
         LabCommand::Kill { machine } => order(&lab, &Order::power(machine, false), "its plug is pulled"),
         LabCommand::Start { machine } => order(&lab, &Order::power(machine, true), "it is on"),
         LabCommand::Pause { node } => {

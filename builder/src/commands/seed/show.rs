@@ -78,6 +78,13 @@ fn as_text(context: &Context<'_>, rendered: &Rendered, hidden: &[Secret]) -> Str
         }
         None => out.push_str("\n== without a hardware watchdog nothing is concluded from time\n"),
     }
+    if let Some(update) = &seed.update {
+        let how = if update.automatic { "updates by itself" } else { "only announces" };
+        let _ = writeln!(out, "\n== {how}: channel {}", update.channel);
+        for window in update.windows.iter().filter(|_| update.automatic) {
+            let _ = writeln!(out, "  {window}, local time is {}", update.zone);
+        }
+    }
     out.push_str("\n== steps on an empty box\n");
     for (index, step) in plan::steps(context, rendered).iter().enumerate() {
         let place = match step.place {
@@ -129,10 +136,18 @@ fn as_json(context: &Context<'_>, rendered: &Rendered, hidden: &[Secret]) -> ser
             fence.parts.iter().map(|part| json!({"name": part.name, "ms": part.millis, "from": part.from}));
         json!({"total_ms": fence.total_ms(), "parts": parts.collect::<Vec<_>>()})
     });
+    let update = context.seed.update.as_ref().map(|update| {
+        let windows: Vec<String> = update.windows.iter().map(ToString::to_string).collect();
+        json!({
+            "channel": update.channel, "automatic": update.automatic, "windows": windows, "zone": update.zone,
+            "poll_ms": update.poll_ms,
+        })
+    });
     json!({
         "pair": context.seed.pair.name, "node": context.member.to_string(), "hostname": context.hostname(),
         "hash": context.seed.hash(), "vrrp_id": context.seed.pair.vrrp_id, "self_fence": fence,
         "files": files.collect::<Vec<_>>(), "units": units.collect::<Vec<_>>(), "steps": steps.collect::<Vec<_>>(),
         "notes": rendered.notes,
+        "update": update,
     })
 }

@@ -7,6 +7,10 @@ mod parse;
 mod table;
 mod text;
 
+pub(crate) use parse::{read_version, waves};
+pub(crate) use table::{Table, digest, note, number, time};
+pub(crate) use text::quoted;
+
 use crate::{Digest, Time, Version};
 use std::fmt;
 
@@ -44,6 +48,10 @@ pub struct Manifest {
     pub extension: Option<String>,
     /// What it gets on with.
     pub compatible: Compatible,
+    /// What it makes of that, once it is kept.
+    pub leaves: Leaves,
+    /// Nothing goes back from it: whoever made it says so, and an operator has to confirm it.
+    pub one_way: bool,
     /// Which pairs may take it when; empty: all, at once. Times and percentages rise.
     pub waves: Vec<Wave>,
     /// The block index.
@@ -61,6 +69,15 @@ pub struct Compatible {
     pub datastore: Span,
     /// Schemas of what node-init keeps on the state partition.
     pub state: Span,
+}
+
+/// What a version leaves behind when it is kept: whoever goes back from it has to read this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaves {
+    /// Format of the datastore.
+    pub datastore: u32,
+    /// Schema of what node-init keeps on the state partition.
+    pub state: u32,
 }
 
 /// A range of whole numbers, both ends included.

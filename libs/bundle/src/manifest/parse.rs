@@ -2,7 +2,7 @@
 
 use super::table::{Placed, Table, digest, note, number, time, word, words};
 use super::{
-    BLOCK, BLOCKS_MAX, Compatible, MANIFEST_MAX, Manifest, Part, Payload, PayloadName, SCHEMA, Span, Wave,
+    BLOCK, BLOCKS_MAX, Compatible, Leaves, MANIFEST_MAX, Manifest, Part, Payload, PayloadName, SCHEMA, Span, Wave,
 };
 use crate::index;
 use crate::{Time, Version};
@@ -81,7 +81,9 @@ fn read(document: &DeTable<'_>, all: &mut Vec<Finding>) -> Option<Manifest> {
             note(all, "floor", "floor", floor.span.clone(), reason, fix);
         }
     }
+    let one_way = top.optional("one_way", "true or false", all, DeValue::as_bool);
     let compatible = top.table("compatible", all).and_then(|table| compatible(table, all));
+    let leaves = top.table("leaves", all).and_then(|table| leaves(table, compatible.as_ref(), all));
     let wave_tables = top.tables("wave", all);
     let waves = waves(wave_tables, expires.as_ref(), all);
     let index = top.table("index", all).and_then(|mut table| {
@@ -117,13 +119,15 @@ fn read(document: &DeTable<'_>, all: &mut Vec<Finding>) -> Option<Manifest> {
         trial_seconds: u32::try_from(trial?.value).ok()?,
         extension: extension.map(|extension| extension.value),
         compatible: compatible?,
+        leaves: leaves?,
+        one_way: one_way.is_some_and(|one_way| one_way.value),
         waves: waves?,
         index: index?.value,
         payloads: payloads?,
     })
 }
 
-fn read_version(value: &DeValue<'_>) -> Option<Version> {
+pub(crate) fn read_version(value: &DeValue<'_>) -> Option<Version> {
     value.as_str().and_then(Version::parse)
 }
 
@@ -148,6 +152,30 @@ fn compatible(mut table: Table<'_, '_>, all: &mut Vec<Finding>) -> Option<Compat
     Some(Compatible { pair_protocol: pair_protocol?.value, datastore: datastore?.value, state: state?.value })
 }
 
+/// A version that could not read what it leaves behind would not come up a second time.
+fn leaves(
+    mut table: Table<'_, '_>,
+    compatible: Option<&Compatible>,
+    all: &mut Vec<Finding>,
+) -> Option<Leaves> {
+    let mut one = |key: &'static str, reads: Option<Span>, all: &mut Vec<Finding>| {
+        let path = format!("{}.{key}", table.path());
+        let found = table.required(key, "a whole number", all, |value| {
+            number(value).and_then(|number| u32::try_from(number).ok())
+        })?;
+        if let Some(reads) = reads.filter(|reads| !reads.contains(found.value)) {
+            let reason = format!("it leaves {} behind, and takes {reads} itself", found.value);
+            let fix = format!("write a number that is in compatible.{key}");
+            note(all, "leaves", path, found.span, reason, fix);
+        }
+        Some(found.value)
+    };
+    let datastore = one("datastore", compatible.map(|compatible| compatible.datastore), all);
+    let state = one("state", compatible.map(|compatible| compatible.state), all);
+    table.finish(all);
+    Some(Leaves { datastore: datastore?, state: state? })
+}
+
 fn part(table: &mut Table<'_, '_>, all: &mut Vec<Finding>) -> Option<Placed<Part>> {
     let size = table.required("size", SIZE, all, number);
     let sha256 = table.required("sha256", DIGEST, all, digest);
@@ -155,7 +183,7 @@ fn part(table: &mut Table<'_, '_>, all: &mut Vec<Finding>) -> Option<Placed<Part
     Some(Placed { value: Part { size: size.value, sha256: sha256?.value }, span: size.span })
 }
 
-fn waves(
+pub(crate) fn waves(
     tables: Vec<Table<'_, '_>>,
     expires: Option<&Placed<Time>>,
     all: &mut Vec<Finding>,
@@ -180,7 +208,7 @@ fn waves(
             note(all, "wave-order", &path, place, "it is not after and above the wave before it", fix);
         }
         if expires.is_some_and(|expires| wave.from >= expires.value) {
-            let reason = "the bundle has expired by then";
+            let reason = "it has expired by then";
             note(
                 all,
                 "wave-expired",

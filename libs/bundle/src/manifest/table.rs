@@ -8,13 +8,13 @@ use toml::de::{DeTable, DeValue};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub(super) struct Placed<T> {
+pub(crate) struct Placed<T> {
     pub value: T,
     pub span: Range<usize>,
 }
 
 /// A table that is being read.
-pub(super) struct Table<'a, 'i> {
+pub(crate) struct Table<'a, 'i> {
     /// Its name, empty at the top.
     path: String,
     /// Place of its name; where missing keys are reported.
@@ -24,7 +24,7 @@ pub(super) struct Table<'a, 'i> {
 }
 
 /// Notes an error.
-pub(super) fn note(
+pub(crate) fn note(
     findings: &mut Vec<Finding>,
     code: &'static str,
     key: impl Into<String>,
@@ -159,14 +159,14 @@ impl<'a, 'i> Table<'a, 'i> {
 }
 
 /// A text of 1 to 64 letters, digits and `. _ + -`.
-pub(super) fn word(value: &DeValue<'_>) -> Option<String> {
+pub(crate) fn word(value: &DeValue<'_>) -> Option<String> {
     let DeValue::String(text) = value else { return None };
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
     ((1..=64).contains(&text.len()) && text.bytes().all(good)).then(|| text.to_string())
 }
 
 /// A list of such texts, at least one, none twice.
-pub(super) fn words(value: &DeValue<'_>) -> Option<Vec<String>> {
+pub(crate) fn words(value: &DeValue<'_>) -> Option<Vec<String>> {
     let DeValue::Array(items) = value else { return None };
     let mut words = Vec::new();
     for item in items.iter() {
@@ -180,19 +180,19 @@ pub(super) fn words(value: &DeValue<'_>) -> Option<Vec<String>> {
 }
 
 /// A whole number that is not negative.
-pub(super) fn number(value: &DeValue<'_>) -> Option<u64> {
+pub(crate) fn number(value: &DeValue<'_>) -> Option<u64> {
     let DeValue::Integer(number) = value else { return None };
     u64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
 /// A SHA-256 digest.
-pub(super) fn digest(value: &DeValue<'_>) -> Option<Digest> {
+pub(crate) fn digest(value: &DeValue<'_>) -> Option<Digest> {
     let DeValue::String(text) = value else { return None };
     Digest::parse(text)
 }
 
 /// A point in time.
-pub(super) fn time(value: &DeValue<'_>) -> Option<Time> {
+pub(crate) fn time(value: &DeValue<'_>) -> Option<Time> {
     let DeValue::Datetime(stamp) = value else { return None };
     Time::from_toml(stamp)
 }

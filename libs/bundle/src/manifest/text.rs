@@ -1,6 +1,6 @@
 //! A manifest's text: one form for one content, so that a bundle made twice is the same.
 
-use super::{Manifest, SCHEMA, Span};
+use super::{Leaves, Manifest, SCHEMA, Span};
 use std::fmt::Write as _;
 
 impl Manifest {
@@ -32,6 +32,9 @@ impl Manifest {
         if let Some(extension) = &self.extension {
             line("extension", quoted(extension));
         }
+        if self.one_way {
+            line("one_way", "true".to_owned());
+        }
         let compatible = &self.compatible;
         let _ = writeln!(
             out,
@@ -40,6 +43,8 @@ impl Manifest {
             span(compatible.datastore),
             span(compatible.state)
         );
+        let Leaves { datastore, state } = self.leaves;
+        let _ = writeln!(out, "\n[leaves]\ndatastore = {datastore}\nstate = {state}");
         for wave in &self.waves {
             let _ = writeln!(out, "\n[[wave]]\npercent = {}\nfrom = {}", wave.percent, wave.from);
         }
@@ -56,6 +61,6 @@ impl Manifest {
 }
 
 /// A TOML string.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }

@@ -1,8 +1,8 @@
 //! Small bundles, keys and nodes for the tests.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use edgepair_bundle::manifest::{Compatible, Part, PayloadName, Span};
-use edgepair_bundle::{Digest, Manifest, Node, PackError, Packer, Time, Version};
+use edgepair_bundle::manifest::{Compatible, Leaves, Part, PayloadName, Span};
+use edgepair_bundle::{Digest, Manifest, Node, PackError, Packer, Reads, Time, Version};
 use edgepair_signature::{KeyId, Prehash, PublicKey, Signature, TrustedKeys, sign};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::io::Cursor;
@@ -57,6 +57,8 @@ pub fn template() -> Manifest {
         trial_seconds: 900,
         extension: Some("v1.33.4+k3s1".into()),
         compatible: Compatible { pair_protocol: ALL, datastore: Span { min: 17, max: 17 }, state: ALL },
+        leaves: Leaves { datastore: 17, state: 1 },
+        one_way: false,
         waves: Vec::new(),
         index: Part { size: 0, sha256: Digest::of(b"") },
         payloads: Vec::new(),
@@ -90,6 +92,8 @@ pub fn node() -> Node<'static> {
         pair_protocol: ALL,
         datastore: Some(17),
         state: 1,
+        reads: Reads { datastore: Span { min: 17, max: 17 }, state: ALL },
+        one_way: None,
         now: Some(Time(1_900_000_000)),
         pair: None,
     }

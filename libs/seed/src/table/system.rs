@@ -1,8 +1,10 @@
-//! Keys of access, watchdog, console, journal and installation.
+//! Keys of access, watchdog, console, journal, updates and installation.
 
 use super::Change::{Live, Reboot};
 use super::Key;
-use super::Kind::{Bool, Device, Duration, List, Network, Port, Size, SshKey, Text};
+use super::Kind::{
+    Bool, Device, Duration, List, Network, OneOf, Port, Size, SshKey, Text, Url, Window, Zone,
+};
 
 pub(super) const KEYS: &[Key] = &[
     Key::new(
@@ -45,5 +47,35 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("log.size", Size, Live, "Most space the journal may use on the state partition.")
         .default("\"64MiB\""),
     Key::new("log.persistent", Bool, Live, "Whether the journal survives a reboot.").default("true"),
-    Key::new("install.disk", Device, Live, "Disk to install to when the box was booted from the network."),
 ];
+
+pub(super) const UPDATE: &[Key] = &[
+    Key::new(
+        "update.channel",
+        Url,
+        Live,
+        "Address of the channel's file, which has the channel's name: `https://…/stable.channel`.",
+    )
+    .required(),
+    Key::new(
+        "update.mode",
+        OneOf(&["automatic", "announce"]),
+        Live,
+        "Whether the pair updates by itself, or only says that there is a version to update to.",
+    )
+    .default("\"announce\""),
+    Key::new(
+        "update.windows",
+        List(&Window),
+        Live,
+        "When it may begin by itself; always when empty. Local time, or UTC with `UTC` behind it.",
+    )
+    .default("[]"),
+    Key::new("update.zone", Zone, Live, "Time zone of local time in windows.").default("\"UTC\""),
+    Key::new("update.poll", Duration, Live, "How often the channel is asked, more or less; 1 min to 24 h.")
+        .default("\"1h\""),
+];
+
+pub(super) const INSTALL: &[Key] =
+    &[Key::new("install.disk", Device, Live, "Disk to install to when the box was booted from the network.")];
+

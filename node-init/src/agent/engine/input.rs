@@ -62,6 +62,10 @@ pub enum Input {
     Duplicates(Found),
     /// Work of an update has ended.
     Update(Box<crate::update::driver::Done>),
+    /// The channel was asked.
+    Channel(Box<crate::update::channel::Answer>),
+    /// An update that the channel began was taken, or not.
+    ChannelStarted(Result<(), String>),
 }
 
 /// A sender of something that becomes an input.

@@ -60,6 +60,7 @@ impl Agent {
                             self.update_wants();
                         }
                     }
+                    Said::Channel(word) => self.channel_heard(&word),
                     Said::Greeting(greeting) => self.greeted(greeting),
                 }
             }

@@ -31,7 +31,11 @@ impl Agent {
                 self.leaving = Some(reply);
                 self.event(Event::Operator(Command::Leave));
             }
-            Request::UpdateStatus | Request::UpdateStart(_) | Request::UpdateRollback => {
+            Request::UpdateStatus
+            | Request::UpdateStart(_)
+            | Request::UpdateRollback
+            | Request::UpdateCheck
+            | Request::UpdateTake { .. } => {
                 self.update_asked(request, body, reply);
             }
             Request::FencePeer | Request::LocalIoError => {

@@ -6,6 +6,7 @@ use crate::agent::control::{Reply, Request};
 use crate::agent::peer::wire::Said;
 use crate::agent::ports::Ports;
 use crate::update::bundle::Body;
+use crate::update::driver::said::Start;
 use crate::update::driver::{Done, Driver, Want};
 use crate::update::health::Seen;
 use pair_core::view::{Disk, Role};
@@ -42,7 +43,7 @@ pub(super) fn start(
 }
 
 impl Agent {
-    fn update_seen(&self) -> Seen {
+    pub(super) fn update_seen(&self) -> Seen {
         let view = self.node.view();
         let active = view.role == Role::Primary;
         let here = !matches!(self.config.store, Store::External);
@@ -92,6 +93,10 @@ impl Agent {
         body: Option<Body>,
         reply: oneshot::Sender<Reply>,
     ) {
+        let order = match &request {
+            Request::UpdateTake { limit, .. } => Some(self.channel_order(*limit)),
+            _ => None,
+        };
         let Some(driver) = &mut self.update else {
             let _ = reply
                 .send(Reply::Refused("this node has no slots to update; the journal says why".to_owned()));
@@ -101,8 +106,14 @@ impl Agent {
         match request {
             Request::UpdateStart(start) => driver.start(start, body, answer),
             Request::UpdateRollback => driver.roll_back(answer),
+            Request::UpdateTake { one_way, .. } => match order {
+                Some(Ok(order)) => driver.start(Start::of_channel(order, one_way), None, answer),
+                Some(Err(why)) => drop(answer.send(Err(why))),
+                None => {}
+            },
+            Request::UpdateCheck => return self.channel_check(reply),
             _ => {
-                let _ = reply.send(Reply::Update(Box::new(driver.status())));
+                let _ = reply.send(Reply::Update(Box::new(self.update_status())));
                 return;
             }
         }

@@ -41,6 +41,8 @@ pub enum Said {
     Core(Message),
     /// How far an update is.
     Update(Box<crate::update::driver::said::Said>),
+    /// The channel file that was seen last.
+    Channel(crate::update::channel::kept::Word),
     /// Nothing new: only so that silence means something.
     Alive,
 }
@@ -95,7 +97,8 @@ mod tests {
             version: "1".into(),
             watchdog: false,
         };
-        for said in [Said::Alive, Said::Core(Message::YourTurn), Said::Greeting(greeting)] {
+        let word = crate::update::channel::kept::Word { name: "stable".into(), serial: 1, digest: "00".into() };
+        for said in [Said::Channel(word), Said::Alive, Said::Core(Message::YourTurn), Said::Greeting(greeting)] {
             assert_eq!(Said::decode(&said.encode()).unwrap(), said);
         }
         assert!(Said::decode(b"{\"sing\":1}").is_err());

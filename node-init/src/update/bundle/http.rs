@@ -76,15 +76,27 @@ impl Http {
         FromStart { http: self, at: 0, piece: Vec::new(), taken: 0 }
     }
 
-    /// One range. `None`: the connection was closed meanwhile, which a server may do at any time.
-    fn ask(&mut self, range: &Range<u64>) -> io::Result<Option<Bytes>> {
+    /// The whole of a small file, of at most so many bytes. A server that knows no ranges will do.
+    ///
+    /// # Errors
+    /// The server's, or that the file is larger.
+    pub fn whole(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        let named = |error: io::Error, address: &Uri| io::Error::new(error.kind(), format!("{address}: {error}"));
+        match self.ask(&What::Whole(most)).map_err(|error| named(error, &self.address))? {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => Err(named(io::ErrorKind::ConnectionReset.into(), &self.address)),
+        }
+    }
+
+    /// One answer. `None`: the connection was closed meanwhile, which a server may do at any time.
+    fn ask(&mut self, what: &What) -> io::Result<Option<Bytes>> {
         for _ in 0..=MOVES {
             let fresh = self.sender.is_none();
             let sender = match &mut self.sender {
                 Some(sender) => sender,
                 none => none.insert(self.runtime.block_on(connect(&self.address))?),
             };
-            let answer = self.runtime.block_on(get(sender, &self.address, range));
+            let answer = self.runtime.block_on(get(sender, &self.address, what));
             match answer {
                 Ok(Answer::Bytes(bytes, tag)) => {
                     if self.tag.is_some() && self.tag != tag {
@@ -113,7 +125,7 @@ impl Ranges for Http {
         let named =
             |error: io::Error, address: &Uri| io::Error::new(error.kind(), format!("{address}: {error}"));
         for _ in 0..2 {
-            let answer = self.ask(&range).map_err(|error| named(error, &self.address))?;
+            let answer = self.ask(&What::Range(range.clone())).map_err(|error| named(error, &self.address))?;
             if let Some(bytes) = answer {
                 return Ok(bytes.to_vec());
             }
@@ -218,6 +230,14 @@ fn trusting(authorities: &Path) -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
+/// What is asked for.
+enum What {
+    /// These bytes.
+    Range(Range<u64>),
+    /// All of it, which has at most so many bytes.
+    Whole(usize),
+}
+
 enum Answer {
     /// The range, and the tag of the file.
     Bytes(Bytes, Option<String>),
@@ -229,16 +249,22 @@ enum Answer {
 async fn get(
     sender: &mut SendRequest<Empty<Bytes>>,
     address: &Uri,
-    range: &Range<u64>,
+    what: &What,
 ) -> io::Result<Answer> {
+    use What::{Range, Whole};
     let path = address.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
     let host = address.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default();
     let request = Request::get(path)
         .header(header::HOST, host)
-        .header(header::USER_AGENT, concat!("edgepair/", env!("CARGO_PKG_VERSION")))
-        .header(header::RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
-        .body(Empty::new())
-        .map_err(io::Error::other)?;
+        .header(header::USER_AGENT, concat!("edgepair/", env!("CARGO_PKG_VERSION")));
+    let request = match what {
+        Range(range) => {
+            request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
+        }
+        // What somebody on the way has kept may be an older one.
+        Whole(_) => request.header(header::CACHE_CONTROL, "no-cache"),
+    };
+    let request = request.body(Empty::new()).map_err(io::Error::other)?;
     let conversation = async {
         sender.ready().await.map_err(io::Error::other)?;
         let response = sender.send_request(request).await.map_err(io::Error::other)?;
@@ -251,18 +277,20 @@ async fn get(
         }
         let content = text(header::CONTENT_RANGE).unwrap_or_default();
         let tag = text(header::ETAG).or_else(|| text(header::LAST_MODIFIED));
-        match status {
-            StatusCode::PARTIAL_CONTENT => {}
-            StatusCode::OK => {
+        let most = match (what, status) {
+            (Range(range), StatusCode::PARTIAL_CONTENT) if content.starts_with(&format!("bytes {}-", range.start)) => {
+                usize::try_from(range.end - range.start).map_err(io::Error::other)?
+            }
+            (Whole(most), StatusCode::OK) => *most,
+            (Range(_), StatusCode::PARTIAL_CONTENT) => {
+                return Err(wrong(format!("the server sent another range: {content:?}")));
+            }
+            (Range(_), StatusCode::OK) => {
                 return Err(wrong("this server gives whole files only, and not ranges of them"));
             }
-            StatusCode::RANGE_NOT_SATISFIABLE => return Ok(Answer::End),
-            other => return Err(wrong(format!("the server answered {other}"))),
-        }
-        if !content.starts_with(&format!("bytes {}-", range.start)) {
-            return Err(wrong(format!("the server sent another range: {content:?}")));
-        }
-        let most = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+            (Range(_), StatusCode::RANGE_NOT_SATISFIABLE) => return Ok(Answer::End),
+            (_, other) => return Err(wrong(format!("the server answered {other}"))),
+        };
         let body = Limited::new(response.into_body(), most).collect().await;
         Ok(Answer::Bytes(body.map_err(io::Error::other)?.to_bytes(), tag))
     };

@@ -14,7 +14,10 @@
 //!
 //! A bundle is named by the SHA-256 of its manifest: the same on both nodes, and whatever else it holds follows from it.
 
+#[cfg(test)]
+mod bad;
 pub mod http;
+mod kernels;
 pub mod peer;
 pub mod record;
 mod shelf;
@@ -28,9 +31,10 @@ use super::driver::hands::{Job, Offer, Trouble};
 use super::driver::kept::Kept;
 use super::slot::{Image, Report, SlotError, Source};
 use crate::member::{KeptError, Place};
+use edgepair_bundle::channel::Named;
 use edgepair_bundle::manifest::Span;
-use edgepair_bundle::{Admitted, Contents, Digest, Error, Node, Rest, Time, Unverified, Version};
-use edgepair_layout::{format, path};
+use edgepair_bundle::{Admitted, Contents, Digest, Error, Node, Reads, Rest, Time, Unverified, Version};
+use edgepair_layout::{boot, format, path};
 use edgepair_signature::TrustedKeys;
 use http::Http;
 use record::{Record, Recorded};
@@ -38,6 +42,7 @@ pub use shelf::HostShelf;
 use source::{Picked, Ranged, Ranges, Stream, image};
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use stock::Stock;
 
@@ -66,6 +71,17 @@ pub struct About {
     pub board: String,
     /// Format of its datastore, where it has one.
     pub datastore: Option<u32>,
+}
+
+/// On which terms a bundle is taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// A version that the operator has confirmed as a step from which nothing goes back.
+    pub one_way: Option<String>,
+    /// What a channel has said that the bundle is.
+    pub named: Option<Named>,
+    /// Name of the pair, when no operator but a channel asks: its wave counts then.
+    pub pair: Option<String>,
 }
 
 type Input = Recorded<BufReader<Body>>;
@@ -153,6 +169,15 @@ impl Bundles {
         Self { place, about, peer, opened: Arc::default() }
     }
 
+    fn kernels(&self) -> PathBuf {
+        self.place.path(path::ESP).join(boot::UKI_DIR)
+    }
+
+    /// Where this node's files lie.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// The keys that this node's image brought.
     ///
     /// # Errors
@@ -166,11 +191,12 @@ impl Bundles {
     ///
     /// # Errors
     /// Everything that speaks against it.
-    pub fn open(
+    pub fn open_on(
         &self,
         body: Option<Body>,
         origin: Option<String>,
         now: Option<Time>,
+        terms: &Terms,
     ) -> Result<Offer, Trouble> {
         // Whoever was opened before and not taken is given up.
         *self.slot() = None;
@@ -187,10 +213,15 @@ impl Bundles {
         let (reader, record): (Input, Record) = Recorded::new(BufReader::with_capacity(1 << 16, body));
         let (bundle, verified) = verified(reader, &keys)?;
         let head = record.end();
+        if let Some(named) = &terms.named {
+            is_named(&head, verified.contents(), named)?;
+        }
+        let one_way = terms.one_way.as_deref().and_then(Version::parse);
         let stock = Stock::load(&self.place)?;
         let refused = self.failed()?;
         let floor = stock.floor();
-        let node = Node { now, ..self.node(floor.as_ref(), &refused) };
+        let pair = terms.pair.as_deref();
+        let node = Node { now, pair, one_way: one_way.as_ref(), ..self.node(floor.as_ref(), &refused) };
         let (admitted, rest) =
             verified.admit(&node).map_err(|refused| Trouble::lasting(refused.to_string()))?;
         let manifest = &admitted.contents().manifest;
@@ -222,6 +253,11 @@ impl Bundles {
             pair_protocol: Span { min: format::PAIR_PROTOCOL, max: format::PAIR_PROTOCOL },
             datastore: self.about.datastore,
             state: format::STATE,
+            reads: Reads {
+                datastore: Span { min: format::DATASTORE, max: format::DATASTORE },
+                state: Span { min: format::STATE, max: format::STATE },
+            },
+            one_way: None,
             // Whether its time is over was asked when the plan was made; a plan that is under way goes on.
             now: Some(Time(0)),
             pair: None,
@@ -239,7 +275,9 @@ impl Bundles {
         }
         let stock = Stock::load(&self.place)?;
         let (floor, refused) = (stock.floor(), self.failed()?);
-        let admitted = verified.admit(&self.node(floor.as_ref(), &refused));
+        // Who made the plan was asked.
+        let one_way = Version::parse(&job.version);
+        let admitted = verified.admit(&Node { one_way: one_way.as_ref(), ..self.node(floor.as_ref(), &refused) });
         let (admitted, _) = admitted.map_err(|refused| Trouble::lasting(refused.to_string()))?;
         fits(&admitted, job)?;
         Ok(admitted)
@@ -267,7 +305,7 @@ impl Bundles {
         if let (Some(admitted), Some(origin)) = (&kept, &stock.origin) {
             match ranges(origin) {
                 Ok(from) => {
-                    let mut source = Picked::new(admitted.contents(), Ranged::new(admitted, from));
+                    let mut source = Picked::new(admitted, Ranged::new(admitted, from), self.kernels());
                     return Ok(install(&image(admitted.contents())?, &mut source)?);
                 }
                 Err(trouble) if job.first => return Err(trouble),
@@ -291,7 +329,7 @@ impl Bundles {
                 admitted
             }
         };
-        let mut source = Picked::new(admitted.contents(), line.blocks(&admitted, &job.bundle));
+        let mut source = Picked::new(&admitted, line.blocks(&admitted, &job.bundle), self.kernels());
         Ok(install(&image(admitted.contents())?, &mut source)?)
     }
 
@@ -310,8 +348,42 @@ impl Bundles {
         let Some(contents) = contents.filter(|contents| contents.manifest.version.as_str() == version) else {
             return Ok(());
         };
+        if contents.manifest.one_way {
+            stock.no_way_back_from(&self.place, version)?;
+        }
         Ok(stock.raise(&self.place, &contents.manifest.floor)?)
     }
+
+    /// Why the version before this one does not come back by hand, when it does not.
+    ///
+    /// # Errors
+    /// When what is remembered cannot be used.
+    pub fn may_go_back(&self, running: &str) -> Result<(), Trouble> {
+        if Stock::load(&self.place)?.one_way.as_deref() == Some(running) {
+            return Err(Trouble::lasting(format!(
+                "nothing goes back from version {running}: what it keeps is not read by an older one"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Whether what was opened is what a channel has named.
+fn is_named(head: &[u8], contents: &Contents, named: &Named) -> Result<(), Trouble> {
+    let version = &contents.manifest.version;
+    let other = if version.as_str() != named.version.as_str() {
+        format!("it has version {version}")
+    } else if contents.size() != named.size {
+        format!("it has {} bytes", contents.size())
+    } else if Digest::of(head) != named.head {
+        "its head is another one".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Trouble::lasting(format!(
+        "the bundle is not the one that the channel names, version {} of {} bytes: {other}",
+        named.version, named.size
+    )))
 }
 
 /// Writes what is being read from front to back. `readable`: it can be read again.

@@ -1,6 +1,7 @@
 //! Bundles as sources of a slot's writer: read from front to back, or block by block. What comes out is a
 //! [`Block`] of an admitted bundle, nothing else.
 
+use super::kernels::AtHand;
 use crate::update::slot::{self, BLOCK, Image, Part, SlotError, Take};
 use edgepair_bundle::manifest::PayloadName;
 use edgepair_bundle::{Admitted, Block, BlockId, Blocks, Contents, Error, Rest, Unpacker};
@@ -9,9 +10,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
-/// Blocks of the kernel image that are asked for at a time.
-const KERNEL_BLOCKS: u32 = 64;
+/// Blocks of the kernel image that are taken at a time.
+const KERNEL_BLOCKS: u32 = 256;
 
 /// What a slot's writer has to know of a bundle.
 ///
@@ -159,14 +161,16 @@ pub trait Fetch {
 /// A source of blocks for a slot.
 #[derive(Debug)]
 pub struct Picked<'a, F> {
-    contents: &'a Contents,
+    admitted: &'a Admitted,
     from: F,
+    /// Where the node's kernel images lie.
+    kernels: PathBuf,
 }
 
 impl<'a, F: Fetch> Picked<'a, F> {
-    /// Blocks of this bundle come from there.
-    pub fn new(contents: &'a Contents, from: F) -> Self {
-        Self { contents, from }
+    /// Blocks of this bundle come from there; those of its kernel image that are in a file of the folder `kernels` do not.
+    pub fn new(admitted: &'a Admitted, from: F, kernels: PathBuf) -> Self {
+        Self { admitted, from, kernels }
     }
 }
 
@@ -182,20 +186,33 @@ impl<F: Fetch> slot::Source for Picked<'_, F> {
     }
 
     fn kernel(&mut self) -> io::Result<Box<dyn Read + '_>> {
-        let uki = self.contents.manifest.payloads.iter().find(|one| one.name == PayloadName::Uki);
+        let admitted = self.admitted;
+        let mut payloads = admitted.contents().manifest.payloads.iter();
+        let uki = payloads.find(|one| one.name == PayloadName::Uki);
         let all = uki.map(|uki| u32::try_from(uki.blocks()).unwrap_or(u32::MAX)).unwrap_or_default();
+        let mut at_hand = AtHand::in_folder(admitted, &self.kernels);
         let (mut done, from) = (0, &mut self.from);
         let next = move || {
             let end = all.min(done + KERNEL_BLOCKS);
-            let ids: Vec<BlockId> =
-                (done..end).map(|number| BlockId { payload: PayloadName::Uki, number }).collect();
+            let (mut blocks, mut missing) = (Vec::new(), Vec::new());
+            for number in done..end {
+                let id = BlockId { payload: PayloadName::Uki, number };
+                let size = uki.map_or(0, |uki| uki.block_size(number));
+                match at_hand.block(id, size) {
+                    Some(block) => blocks.push(block),
+                    None => missing.push(id),
+                }
+            }
             done = end;
-            let mut blocks = VecDeque::new();
-            let fetched = from.fetch(&ids, &mut |block| {
-                blocks.push_back(block);
-                Ok(())
-            });
-            fetched.map(|()| blocks).map_err(io::Error::other)
+            if !missing.is_empty() {
+                let fetched = from.fetch(&missing, &mut |block| {
+                    blocks.push(block);
+                    Ok(())
+                });
+                fetched.map_err(io::Error::other)?;
+                blocks.sort_by_key(Block::id);
+            }
+            Ok(blocks.into())
         };
         Ok(Box::new(Pieces { next: Box::new(next), blocks: VecDeque::new(), at: 0 }))
     }

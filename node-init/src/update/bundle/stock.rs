@@ -28,11 +28,14 @@ pub struct Stock {
     /// Highest floor of all versions that were kept here.
     #[serde(default)]
     pub floor: Option<String>,
+    /// The last version that was kept and from which nothing goes back.
+    #[serde(default)]
+    pub one_way: Option<String>,
 }
 
 impl Default for Stock {
     fn default() -> Self {
-        Self { schema: SCHEMA, bundle: None, origin: None, floor: None }
+        Self { schema: SCHEMA, bundle: None, origin: None, floor: None, one_way: None }
     }
 }
 
@@ -68,6 +71,15 @@ impl Stock {
             place.write(UPDATE_STOCK, self)?;
         }
         Ok(())
+    }
+
+    /// A version is kept from which nothing goes back.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn no_way_back_from(&mut self, place: &Place, version: &str) -> Result<(), KeptError> {
+        self.one_way = Some(version.to_owned());
+        place.write(UPDATE_STOCK, self)
     }
 
     /// Takes the head of another bundle, durably.

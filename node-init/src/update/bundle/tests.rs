@@ -5,7 +5,7 @@ use crate::member::Place;
 use crate::update::boot::tests::uki;
 use crate::update::driver::kept::{Failed, Kept};
 use crate::update::slot::tests::{Machine, System, newer};
-use edgepair_bundle::manifest::{Compatible, Manifest, Part, PayloadName};
+use edgepair_bundle::manifest::{Compatible, Leaves, Manifest, Part, PayloadName};
 use edgepair_bundle::{PackError, Packer};
 use edgepair_host_io::atomic;
 use edgepair_signature::{KeyId, Prehash, PublicKey, sign};
@@ -22,10 +22,18 @@ pub fn key(number: u8) -> PublicKey {
 
 /// A bundle of a system, signed with these keys.
 pub fn pack(system: &System, keys: &[u8], change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+    pack_all(system, &uki(&system.image.version), keys, change)
+}
+
+/// The same with another kernel image.
+pub fn pack_with(system: &System, kernel: &[u8]) -> Vec<u8> {
+    pack_all(system, kernel, &[1], |_| {})
+}
+
+fn pack_all(system: &System, kernel: &[u8], keys: &[u8], change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
     let mut packer = Packer::new(Cursor::new(Vec::new())).unwrap();
-    let kernel = uki(&system.image.version);
-    for (name, payload) in PayloadName::ALL.into_iter().zip([&system.root, &system.tree, &kernel]) {
-        packer.add(name, &payload[..]).unwrap();
+    for (name, payload) in PayloadName::ALL.into_iter().zip([&system.root[..], &system.tree, kernel]) {
+        packer.add(name, payload).unwrap();
     }
     let one = Span { min: 1, max: 1 };
     let mut manifest = Manifest {
@@ -40,6 +48,8 @@ pub fn pack(system: &System, keys: &[u8], change: impl FnOnce(&mut Manifest)) ->
         trial_seconds: 900,
         extension: None,
         compatible: Compatible { pair_protocol: one, datastore: Span { min: 17, max: 17 }, state: one },
+        leaves: Leaves { datastore: 17, state: 1 },
+        one_way: false,
         waves: Vec::new(),
         index: Part { size: 0, sha256: Digest::of(b"") },
         payloads: Vec::new(),
@@ -54,6 +64,13 @@ pub fn pack(system: &System, keys: &[u8], change: impl FnOnce(&mut Manifest)) ->
     let mut out = Vec::new();
     packer.finish(manifest, seal, &mut out).unwrap();
     out
+}
+
+impl Bundles {
+    /// As an operator has it opened, without further words.
+    pub fn open(&self, body: Option<Body>, origin: Option<String>, now: Option<Time>) -> Result<Offer, Trouble> {
+        self.open_on(body, origin, now, &Terms::default())
+    }
 }
 
 /// A node with its files and its disk.
@@ -146,8 +163,14 @@ fn what_is_not_for_this_node_is_refused_by_name_and_nothing_is_written() {
     refused(&expired, at_once, "it was to be installed before");
     let span = |min| Span { min, max: 99 };
     refused(&pack(&new, &[1], |manifest| manifest.compatible.pair_protocol = span(2)), at_once, "protocol");
-    refused(&pack(&new, &[1], |manifest| manifest.compatible.datastore = span(18)), at_once, "datastore");
-    refused(&pack(&new, &[1], |manifest| manifest.compatible.state = span(2)), at_once, "state partition");
+    refused(&pack(&new, &[1], |manifest| {
+        manifest.compatible.datastore = span(18);
+        manifest.leaves.datastore = 18;
+    }), at_once, "datastore");
+    refused(&pack(&new, &[1], |manifest| {
+        manifest.compatible.state = span(2);
+        manifest.leaves.state = 2;
+    }), at_once, "state partition");
     let damaged = |node: &OneNode| {
         let path = node.bundles.place.path(path::UPDATE_STOCK);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -4,6 +4,7 @@ use super::said::{Progress, Start};
 use crate::agent::log;
 use crate::update::boot::{BootControl, BootError, Refusal, Standing, SystemdBoot, esp::HostEsp};
 use crate::update::bundle::{Body, Bundles};
+use crate::update::channel::{Answer, Question, fetch};
 use crate::update::health::{Finding, Seen, host, judge};
 use crate::update::slot::{Image, Place, Slots, Source};
 use edgepair_bundle::Time;
@@ -91,6 +92,22 @@ pub trait Hands {
     fn reboot(&self) -> Work<()>;
     /// Seconds since 1970 by this node's clock, for people to read.
     fn now(&self) -> u64;
+    /// Whether an operator may have the other version back.
+    ///
+    /// # Errors
+    /// Why not.
+    fn may_go_back(&self) -> Result<(), Trouble> {
+        Ok(())
+    }
+    /// The time, unless the clock has not been set.
+    fn known_time(&self) -> Option<Time> {
+        Some(Time(self.now()))
+    }
+    /// Asks for a channel's file.
+    fn channel(&self, question: Question) -> Work<Answer> {
+        let why = format!("nobody asks {} here", question.address);
+        Box::pin(async { Err(Trouble::lasting(why)) })
+    }
     /// How far the slot that is being written is.
     fn progress(&self) -> Option<Progress> {
         None
@@ -183,8 +200,8 @@ impl Hands for HostHands {
     }
 
     fn open(&self, start: &Start, body: Option<Body>) -> Work<Offer> {
-        let origin = start.origin();
-        self.beside(move |hands| hands.bundles.open(body, origin, known_time(hands.now())))
+        let (origin, terms) = (start.origin(), start.terms());
+        self.beside(move |hands| hands.bundles.open_on(body, origin, known_time(hands.now()), &terms))
     }
 
     fn write(&self, job: Job) -> Work<()> {
@@ -244,6 +261,18 @@ impl Hands for HostHands {
     fn now(&self) -> u64 {
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME).ok();
         now.and_then(|now| u64::try_from(now.tv_sec()).ok()).unwrap_or_default()
+    }
+
+    fn channel(&self, question: Question) -> Work<Answer> {
+        self.beside(move |hands| Ok(fetch::ask(&question, hands.bundles.place(), &*hands.runner)))
+    }
+
+    fn may_go_back(&self) -> Result<(), Trouble> {
+        self.bundles.may_go_back(&self.running)
+    }
+
+    fn known_time(&self) -> Option<Time> {
+        known_time(self.now())
     }
 
     fn progress(&self) -> Option<Progress> {

@@ -59,6 +59,19 @@ impl Driver {
         self.next.push_back(Next::Start(id, plan, reply));
     }
 
+    /// Whether an update could begin that nobody has asked for by hand.
+    pub fn is_free(&self) -> bool {
+        use UpdateReason::{Abandoned, Done, Idle, Refused};
+        let over = matches!(self.reason(), Some(Idle | Done | Abandoned | Refused));
+        let open = self.kept.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Open);
+        over && !open && !self.rebooting && self.stopped.is_none() && self.next.is_empty() && self.todo.is_empty()
+    }
+
+    /// Versions that are not tried again.
+    pub fn failed(&self) -> impl Iterator<Item = &str> {
+        self.kept.failed.iter().map(|failed| failed.version.as_str())
+    }
+
     /// Why there is no machine yet.
     pub(super) fn not_begun(&self) -> &'static str {
         if self.look.versions.is_empty() {
@@ -87,6 +100,9 @@ impl Driver {
         };
         if let Some(why) = refusal {
             return drop(reply.send(Err(why.to_owned())));
+        }
+        if let Err(trouble) = self.hands.may_go_back() {
+            return drop(reply.send(Err(trouble.text)));
         }
         // First the note: else the decision of the last plan would bring the newer version back.
         self.kept.rolled_back = self.kept.last_serial();

@@ -3,6 +3,8 @@
 use super::Driver;
 use super::kept::{Failed, Past, Plan};
 use crate::update::boot::Standing;
+use crate::update::bundle::Terms;
+use crate::update::channel::{ChannelStatus, Order};
 use crate::update::health::Finding;
 use pair_core::record::Side;
 use pair_core::update::{Facts, Outcome, Word};
@@ -69,9 +71,31 @@ pub struct Start {
     pub solo: bool,
     /// Seconds that the plan may take.
     pub limit: Option<u64>,
+    /// A version that the operator has confirmed as a step from which nothing goes back.
+    #[serde(default)]
+    pub one_way: Option<String>,
+    /// What the channel says of the bundle. Never from outside the agent.
+    #[serde(skip)]
+    pub channel: Option<Box<Order>>,
 }
 
 impl Start {
+    /// What the channel names.
+    pub fn of_channel(order: Box<Order>, one_way: Option<String>) -> Self {
+        let (file, limit) = (order.address.clone(), order.limit);
+        Self { file, solo: false, limit, one_way, channel: Some(order) }
+    }
+
+    /// On which terms the bundle is taken.
+    pub fn terms(&self) -> Terms {
+        let order = self.channel.as_ref();
+        Terms {
+            one_way: self.one_way.clone(),
+            named: order.map(|order| order.named.clone()),
+            pair: order.and_then(|order| order.pair.clone()),
+        }
+    }
+
     /// Where the bundle can be read again.
     pub fn origin(&self) -> Option<String> {
         (self.file != PIPE).then(|| self.file.clone())
@@ -119,7 +143,7 @@ pub struct PlanStatus {
 }
 
 /// `node-init update status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateStatus {
     /// Version that booted.
     pub running: String,
@@ -140,6 +164,9 @@ pub struct UpdateStatus {
     pub history: Vec<Past>,
     /// What is wrong.
     pub problems: Vec<String>,
+    /// The channel, where the seed has one.
+    #[serde(default)]
+    pub channel: Option<ChannelStatus>,
 }
 
 impl Driver {
@@ -170,6 +197,7 @@ impl Driver {
             failed: self.kept.failed.clone(),
             history: self.kept.history.clone(),
             problems: self.problems(),
+            channel: None,
         }
     }
 }
@@ -213,6 +241,9 @@ impl UpdateStatus {
         }
         if let Some(Progress { done, all }) = self.progress {
             text += &format!("written   {done} of {all} blocks\n");
+        }
+        if let Some(channel) = &self.channel {
+            text += &channel.rows();
         }
         for finding in &self.findings {
             text += &format!("health    {}\n", finding.text);
