@@ -103,7 +103,7 @@ impl Bmc {
                 }
             }
         });
-        Ok(Self { port, certificate: own.cert.pem(), board, stop, thread: Some(thread) })
+        Ok(Self { port, certificate: pem(own.cert.der()), board, stop, thread: Some(thread) })
     }
 
     /// What was asked of it that changes something, in order: `ForceOff`, `On`, ….
@@ -134,6 +134,15 @@ impl Drop for Bmc {
             let _ = thread.join();
         }
     }
+}
+
+/// RFC 7468.
+fn pem(certificate: &[u8]) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let lines: Vec<String> =
+        text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {

@@ -48,6 +48,18 @@ impl Pair {
         Vm::prepare(&spec.image, &spec.config(side, &Extra::default()), &spec.node(side))
     }
 
+    /// Writes the image to a node's disk as it is, without a seed: a machine that is no node.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn flash_plain(spec: &Spec, side: Side) -> anyhow::Result<()> {
+        for folder in [spec.lan(), spec.node(side)] {
+            fs::create_dir_all(folder)?;
+        }
+        site::copy_sparse(&spec.image.disk, &spec.flashed(side)).context("flashing")?;
+        Vm::prepare(&spec.image, &spec.config(side, &Extra::default()), &spec.node(side))
+    }
+
     /// Brings up everything but the nodes.
     ///
     /// # Errors
@@ -280,9 +292,12 @@ impl Pair {
             witness.keep(name, true)?;
             witness.start()?;
         }
-        for side in Side::BOTH.into_iter().filter(|_| self.spec.boards) {
-            self.boards[side as usize] = None;
-            self.start_board(side)?;
+        if self.spec.boards {
+            for side in Side::BOTH {
+                // Its port has to be free before.
+                self.boards[side as usize] = None;
+                self.start_board(side)?;
+            }
         }
         self.plug_in()?;
         self.go_on()

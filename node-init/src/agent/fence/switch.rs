@@ -83,17 +83,19 @@ impl<'a> Attempt<'a> {
             if stop.load(Ordering::Relaxed) {
                 return Err("given up: the other node is connected again".to_owned());
             }
+            // Why an order was not taken says more than that it was not carried out, and that more than that a look was late.
             let mut why = self.order(action).err();
             for _ in 0..LOOKS {
                 let seen = match self.status() {
                     Ok(said) if said == wanted => return Ok(()),
-                    Ok(Said::On) => "it still reads as on".to_owned(),
-                    Ok(Said::Off) => "it still reads as off".to_owned(),
-                    Err(error) => error,
+                    Ok(said) => {
+                        let seen = format!("it still reads as {}", if said == Said::On { "on" } else { "off" });
+                        why.get_or_insert(seen).clone()
+                    }
+                    Err(error) => why.clone().unwrap_or(error),
                 };
                 if self.deaf >= DEAF || self.left().is_err() {
-                    // Why an order was not taken says more than that it was not carried out.
-                    return Err(why.take().unwrap_or(seen));
+                    return Err(seen);
                 }
                 std::thread::sleep(self.pace.pause);
             }

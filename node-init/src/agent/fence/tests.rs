@@ -26,9 +26,10 @@ if [ "$manner" = usage ]; then echo "usage: fence_x [options]"; exit 2; fi
 if [ "$manner" = garbage ]; then head -c 300 /dev/urandom; exit 0; fi
 if [ "$got_password" != "$(cat password)" ]; then echo "Unable to connect/login to fencing device" >&2; exit 1; fi
 case $got_action in
-  off) [ "$manner" = slow ] && { [ "$(wc -l <actions)" -gt 4 ] && echo off >power; } || { [ "$manner" = lies ] || echo off >power; }; echo "Success: Powered OFF" ;;
+  off) case $manner in lies | slow) ;; *) echo off >power ;; esac; echo "Success: Powered OFF" ;;
   on) echo on >power; echo "Success: Powered ON" ;;
-  status) if [ "$(cat power)" = off ]; then echo "Status: OFF"; exit 2; fi; echo "Status: ON" ;;
+  status) if [ "$manner" = slow ] && [ "$(wc -l <actions)" -gt 5 ]; then echo off >power; fi
+    if [ "$(cat power)" = off ]; then echo "Status: OFF"; exit 2; fi; echo "Status: ON" ;;
 esac
 "#;
 
@@ -95,7 +96,7 @@ fn off_is_what_was_read_back_and_on_again_as_well() {
     assert_eq!(look(&HostRunner, &board.device, pace(AMPLE)), Ok(Said::On));
     assert_eq!(board.off(AMPLE), Ok(()));
     assert_eq!(board.read("power"), "off");
-    assert_eq!(board.read("actions"), "status\noff\nstatus", "an order, then a look");
+    assert_eq!(board.read("actions"), "status\noff\nstatus", "a look, an order, a look");
     assert_eq!(look(&HostRunner, &board.device, pace(AMPLE)), Ok(Said::Off));
     assert_eq!(on(&HostRunner, &board.device, pace(AMPLE)), Ok(()));
     assert_eq!(board.read("power"), "on");
@@ -157,7 +158,7 @@ fn an_order_that_was_taken_is_no_proof() {
 fn a_box_that_takes_its_time_is_looked_at_until_it_is_off() {
     let board = Board::new("slow");
     assert_eq!(board.off(AMPLE), Ok(()));
-    assert!(board.read("actions").lines().count() > 5);
+    assert_eq!(board.read("actions"), "off\nstatus\nstatus\nstatus\nstatus\nstatus", "told once");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::*;
 use edgepair_host_io::{CommandError, HostRunner, Invocation, Runner};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A machine that is only a switch.
 #[derive(Debug)]
@@ -33,7 +33,9 @@ fn agents() -> Option<PathBuf> {
     root.join("usr/sbin/fence_redfish").exists().then_some(root)
 }
 
-fn ask(root: &std::path::Path, board: &Bmc, action: &str, more: &str, password: &str) -> (i32, String) {
+/// `authority` is a file with the certificates that are trusted.
+fn ask(root: &Path, board: &Bmc, action: &str, authority: Option<&Path>, password: &str) -> (i32, String) {
+    let more = if authority.is_none() { "ssl_insecure=1" } else { "" };
     let text = format!(
         "action={action}\nip=127.0.0.1\nipport={}\nusername=lab\npassword={password}\n{more}\n",
         board.port
@@ -41,7 +43,7 @@ fn ask(root: &std::path::Path, board: &Bmc, action: &str, more: &str, password: 
     let call = Invocation::new("python3")
         .arg(root.join("usr/sbin/fence_redfish").to_string_lossy())
         .env("PYTHONPATH", root.join("usr/share/fence").to_string_lossy())
-        .env("REQUESTS_CA_BUNDLE", "")
+        .env("REQUESTS_CA_BUNDLE", authority.map_or_else(String::new, |path| path.to_string_lossy().into_owned()))
         .stdin(text)
         .within(Duration::from_secs(60));
     match HostRunner.run(&call) {
@@ -60,19 +62,27 @@ fn the_real_fence_redfish_switches_it_off_and_on() {
         return;
     };
     let board = board();
-    let insecure = "ssl_insecure=1";
-    assert_eq!(ask(&root, &board, "status", insecure, PASSWORD), (0, "Status: ON".into()));
-    assert_eq!(ask(&root, &board, "off", insecure, PASSWORD).0, 0);
+    assert_eq!(ask(&root, &board, "status", None, PASSWORD), (0, "Status: ON".into()));
+    assert_eq!(ask(&root, &board, "off", None, PASSWORD).0, 0);
     assert!(!board.is_on());
-    assert_eq!(ask(&root, &board, "status", insecure, PASSWORD), (2, "Status: OFF".into()));
-    assert_eq!(ask(&root, &board, "off", insecure, PASSWORD), (0, "Success: Already OFF".into()));
-    assert_eq!(ask(&root, &board, "on", insecure, PASSWORD).0, 0);
+    assert_eq!(ask(&root, &board, "status", None, PASSWORD), (2, "Status: OFF".into()));
+    assert_eq!(ask(&root, &board, "off", None, PASSWORD), (0, "Success: Already OFF".into()));
+    assert_eq!(ask(&root, &board, "on", None, PASSWORD).0, 0);
     assert!(board.is_on());
     assert_eq!(board.asked(), ["ForceOff", "On"]);
-    let (code, said) = ask(&root, &board, "off", insecure, "wrong");
+    let (code, said) = ask(&root, &board, "off", None, "wrong");
     assert!(code == 1 && board.is_on(), "a wrong password: {code} {said}");
-    // Its own certificate is nobody's that this computer trusts.
-    let (code, said) = ask(&root, &board, "off", "", PASSWORD);
+    // Whoever checks the certificate knows this board, and no other.
+    let folder = tempfile::tempdir().unwrap();
+    let authority = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        edgepair_host_io::atomic::write(&path, text.as_bytes(), 0o644).unwrap();
+        path
+    };
+    let own = authority("own.pem", &board.certificate);
+    assert_eq!(ask(&root, &board, "status", Some(&own), PASSWORD), (0, "Status: ON".into()));
+    let other = authority("other.pem", &self::board().certificate);
+    let (code, said) = ask(&root, &board, "off", Some(&other), PASSWORD);
     assert!(code == 1 && said.to_lowercase().contains("certificate") && board.is_on(), "{code} {said}");
 }
 
