@@ -351,8 +351,7 @@ mod tests {
 
     #[test]
     fn a_program_that_leaves_another_behind_is_not_waited_for_longer_than_its_time() {
-        let call =
-            Invocation::new("sh").args(["-c", "sleep 60 & exit 0"]).within(Duration::from_millis(300));
+        let call = Invocation::new("sh").args(["-c", "sleep 60 & exit 0"]).within(Duration::from_millis(300));
         assert!(matches!(HostRunner.run(&call), Err(CommandError::Late { .. })));
     }
 

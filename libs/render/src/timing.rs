@@ -89,7 +89,9 @@ pub fn self_fence(seed: &Seed) -> Option<SelfFence> {
         parts: vec![
             part("detection", detection_ms(), "DRBD ping-int + ping-timeout"),
             match seed.failover.mode {
-                FailoverMode::Fence => part("handler", handler_ms(seed), "failover.fence_timeout, and the handler itself"),
+                FailoverMode::Fence => {
+                    part("handler", handler_ms(seed), "failover.fence_timeout, and the handler itself")
+                }
                 _ => part("handler", HANDLER_MS, "bound of the fence handler"),
             },
             part("agent watchdog", AGENT_WATCHDOG_MS, "WatchdogSec of the agent"),

@@ -99,9 +99,7 @@ const ROWS: &[(&str, Value)] = &[
             format!("{} {seen}{role}", status.peer.name)
         })
     }),
-    ("fence", |column| {
-        field(column, |status| status.fence.as_ref().map_or(String::new(), switch))
-    }),
+    ("fence", |column| field(column, |status| status.fence.as_ref().map_or(String::new(), switch))),
     ("version", |column| {
         field(column, |status| {
             format!("{} slot {}", status.version, status.slot.as_deref().unwrap_or("none"))

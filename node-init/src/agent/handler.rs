@@ -116,8 +116,7 @@ fn alone(request: Request, instead: Flock<std::fs::File>) -> anyhow::Result<u8> 
         Some(mut witness) if same => Some(witness.client()?),
         _ => None,
     };
-    let end =
-        blocking(async { Ok::<_, AskError>(conversation(facts, keeper.as_mut(), &mut memory).await) })?;
+    let end = blocking(async { Ok::<_, AskError>(conversation(facts, keeper.as_mut(), &mut memory).await) })?;
     let code = match end {
         End::Code(code) => code,
         End::PowerOff(handler) => {

@@ -68,7 +68,10 @@ impl Pair {
         fs::create_dir_all(spec.lan())?;
         let switch = Switch::start(&spec.ports()).context("the switch")?;
         let mut witness = None;
-        let far = site::BOARDS.iter().filter(|_| spec.boards).chain([site::WITNESS.0].iter().filter(|_| spec.witness));
+        let far = site::BOARDS
+            .iter()
+            .filter(|_| spec.boards)
+            .chain([site::WITNESS.0].iter().filter(|_| spec.witness));
         for address in far {
             // libslirp's own addresses: 52:55 and the four bytes of the address it answers for (its slirp.c, if_encap).
             let [a, b, c, d] = address.parse::<std::net::Ipv4Addr>()?.octets();
@@ -134,7 +137,8 @@ impl Pair {
             backward: Vec::new(),
         };
         let (address, port) = site::WITNESS;
-        let at_witness = self.spec.witness.then(|| Backward { address: address.into(), port, here: doors.witness });
+        let at_witness =
+            self.spec.witness.then(|| Backward { address: address.into(), port, here: doors.witness });
         let boards = site::BOARDS.iter().zip(doors.boards).filter(|_| self.spec.boards);
         let boards = boards.map(|(address, here)| Backward { address: (*address).into(), port: 443, here });
         let witness = Leads {

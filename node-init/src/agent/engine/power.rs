@@ -227,7 +227,8 @@ impl Agent {
             } else {
                 // The question that they were for is over.
                 let over = std::mem::take(&mut switch.requests);
-                over.into_iter().for_each(|request| self.event(Event::Power { request, power: Power::NotOff }));
+                over.into_iter()
+                    .for_each(|request| self.event(Event::Power { request, power: Power::NotOff }));
             }
         }
         let seen = Seen {
@@ -250,7 +251,8 @@ impl Agent {
             let note = Note { device: device.name(), off: false };
             if let Err(error) = note.store(&self.ports.place) {
                 switch.failed(Instant::now());
-                let text = format!("the other node's switch is not used, because that cannot be noted: {error}");
+                let text =
+                    format!("the other node's switch is not used, because that cannot be noted: {error}");
                 return self.problem("power", &text);
             }
             switch.note = Some(note);
@@ -364,7 +366,10 @@ impl Agent {
             }
             Err(why) => {
                 switch.failed(now);
-                self.problem("power-on", &format!("{other} was switched off and cannot be switched on: {why}"));
+                self.problem(
+                    "power-on",
+                    &format!("{other} was switched off and cannot be switched on: {why}"),
+                );
             }
         }
     }
@@ -457,7 +462,11 @@ mod tests {
     fn what_was_switched_off_is_on_again_when_nobody_waits_for_it() {
         let mut switch = switch();
         switch.note = Some(Note { device: String::new(), off: true });
-        assert_eq!(switch.due(alone(Role::Primary, true, &switch)), None, "frozen: it may be asked for again");
+        assert_eq!(
+            switch.due(alone(Role::Primary, true, &switch)),
+            None,
+            "frozen: it may be asked for again"
+        );
         assert_eq!(switch.due(alone(Role::Primary, false, &switch)), Some(Due::On));
         // The standby has read it as off and is on its way to be active.
         let seen = alone(Role::Secondary, false, &switch);

@@ -75,7 +75,13 @@ impl<'a> Attempt<'a> {
     }
 
     /// Orders until the box reads as wanted. `left_so` is a box that this node left in that state: it is looked at first.
-    fn reach(&mut self, action: Action, wanted: Said, left_so: bool, stop: &AtomicBool) -> Result<(), String> {
+    fn reach(
+        &mut self,
+        action: Action,
+        wanted: Said,
+        left_so: bool,
+        stop: &AtomicBool,
+    ) -> Result<(), String> {
         if left_so && self.status() == Ok(wanted) {
             return Ok(());
         }
@@ -89,7 +95,8 @@ impl<'a> Attempt<'a> {
                 let seen = match self.status() {
                     Ok(said) if said == wanted => return Ok(()),
                     Ok(said) => {
-                        let seen = format!("it still reads as {}", if said == Said::On { "on" } else { "off" });
+                        let seen =
+                            format!("it still reads as {}", if said == Said::On { "on" } else { "off" });
                         why.get_or_insert(seen).clone()
                     }
                     Err(error) => why.clone().unwrap_or(error),

@@ -126,7 +126,9 @@ fn the_secret_goes_over_standard_input_and_nowhere_else() {
     let fed = String::from_utf8(call.stdin.unwrap()).unwrap();
     assert_eq!(
         fed,
-        format!("action=off\nip=192.0.2.11\nipport=8443\nusername=edge\nssl_insecure=1\npassword={PASSWORD}\n")
+        format!(
+            "action=off\nip=192.0.2.11\nipport=8443\nusername=edge\nssl_insecure=1\npassword={PASSWORD}\n"
+        )
     );
 }
 
@@ -163,7 +165,8 @@ fn a_box_that_takes_its_time_is_looked_at_until_it_is_off() {
 
 #[test]
 fn a_dead_board_and_garbage_are_no_proof() {
-    for (manner, words) in [("dead", "No route to host"), ("garbage", "not understood"), ("usage", "not understood")]
+    for (manner, words) in
+        [("dead", "No route to host"), ("garbage", "not understood"), ("usage", "not understood")]
     {
         let board = Board::new(manner);
         let why = board.off(AMPLE).unwrap_err();

@@ -54,8 +54,7 @@ pub fn read(stream: &mut impl Read) -> anyhow::Result<Request> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut request =
-        Request { method: method.to_owned(), path: path.to_owned(), fields, body: Vec::new() };
+    let mut request = Request { method: method.to_owned(), path: path.to_owned(), fields, body: Vec::new() };
     let length: usize = request.field("content-length").map_or(Ok(0), str::parse)?;
     ensure!(length <= BODY, "the body of a request is too long");
     request.body = vec![0; length];
@@ -74,7 +73,8 @@ pub fn write(stream: &mut impl Write, answer: &Answer) -> std::io::Result<()> {
         404 => "Not Found",
         _ => "Internal Server Error",
     };
-    let mut text = format!("HTTP/1.1 {} {reason}\r\nConnection: close\r\nOData-Version: 4.0\r\n", answer.status);
+    let mut text =
+        format!("HTTP/1.1 {} {reason}\r\nConnection: close\r\nOData-Version: 4.0\r\n", answer.status);
     for (name, value) in &answer.fields {
         text += &format!("{name}: {value}\r\n");
     }

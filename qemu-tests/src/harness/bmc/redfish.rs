@@ -67,7 +67,8 @@ fn may(board: &Board, request: &Request) -> bool {
     let wanted = STANDARD.encode(format!("{}:{}", board.login.user, board.login.password));
     let basic = request.field("authorization").and_then(|value| value.strip_prefix("Basic "));
     let token = request.field("x-auth-token");
-    basic == Some(wanted.as_str()) || token.is_some_and(|token| board.tokens.iter().any(|known| known == token))
+    basic == Some(wanted.as_str())
+        || token.is_some_and(|token| board.tokens.iter().any(|known| known == token))
 }
 
 fn reset(board: &mut Board, request: &Request) -> Answer {

@@ -43,7 +43,10 @@ fn ask(root: &Path, board: &Bmc, action: &str, authority: Option<&Path>, passwor
     let call = Invocation::new("python3")
         .arg(root.join("usr/sbin/fence_redfish").to_string_lossy())
         .env("PYTHONPATH", root.join("usr/share/fence").to_string_lossy())
-        .env("REQUESTS_CA_BUNDLE", authority.map_or_else(String::new, |path| path.to_string_lossy().into_owned()))
+        .env(
+            "REQUESTS_CA_BUNDLE",
+            authority.map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
+        )
         .stdin(text)
         .within(Duration::from_secs(60));
     match HostRunner.run(&call) {
@@ -58,7 +61,9 @@ fn ask(root: &Path, board: &Bmc, action: &str, authority: Option<&Path>, passwor
 #[test]
 fn the_real_fence_redfish_switches_it_off_and_on() {
     let Some(root) = agents() else {
-        eprintln!("not tested: there is no fence_redfish here; EDGEPAIR_FENCE_AGENTS names an unpacked package");
+        eprintln!(
+            "not tested: there is no fence_redfish here; EDGEPAIR_FENCE_AGENTS names an unpacked package"
+        );
         return;
     };
     let board = board();
@@ -107,9 +112,11 @@ fn a_session_is_as_good_as_a_password_and_nothing_else_is() {
     assert_eq!(seen.body.unwrap()["PowerState"], "On");
     let reset = "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset";
     let kind = |kind: &str| format!("{{\"ResetType\":\"{kind}\"}}");
-    let odd = redfish::answer(&mut board, &request("POST", reset, &[("x-auth-token", &token)], &kind("Explode")));
+    let odd =
+        redfish::answer(&mut board, &request("POST", reset, &[("x-auth-token", &token)], &kind("Explode")));
     assert_eq!((odd.status, board.power.is_on()), (400, true));
-    let off = redfish::answer(&mut board, &request("POST", reset, &[("x-auth-token", &token)], &kind("ForceOff")));
+    let off =
+        redfish::answer(&mut board, &request("POST", reset, &[("x-auth-token", &token)], &kind("ForceOff")));
     assert_eq!((off.status, board.power.is_on()), (204, false));
 }
 

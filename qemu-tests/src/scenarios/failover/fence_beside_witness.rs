@@ -28,7 +28,9 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         ensure!(asked.is_empty(), "the survivor's own board was asked for {asked:?}");
         let said = watched.lab.pair.node(heir)?.guest.run(&format!("{NODE_INIT} status --history"))?;
         let at = |words: &str| {
-            said.lines().position(|line| line.contains(words)).with_context(|| format!("no `{words}` in\n{said}"))
+            said.lines()
+                .position(|line| line.contains(words))
+                .with_context(|| format!("no `{words}` in\n{said}"))
         };
         ensure!(
             at("take the virtual IP")? < at("was read back as off")?,

@@ -30,7 +30,10 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         ensure!(asked.is_empty(), "the survivor's own board was asked for {asked:?}");
         let fence = watched.lab.pair.status(heir)?.fence;
         println!("  node {heir} on the switch of node {dead}: {fence:?}");
-        ensure!(fence.is_some_and(|fence| fence.answers && fence.answer == "on"), "it does not know that it is on");
+        ensure!(
+            fence.is_some_and(|fence| fence.answers && fence.answer == "on"),
+            "it does not know that it is on"
+        );
         Ok(())
     })
 }
