@@ -1,4 +1,4 @@
-//! `cargo xtask soak NAME [--list] [--only WORD]`: what takes too long for every test run.
+//! `cargo xtask soak NAME [--list] [--only WORD] [--cycles N]`: what takes too long for every test run.
 //!
 //! Scenarios with many cases keep a journal in `target/soak`: what passed on the same image is not run again, a run
 //! that was interrupted goes on where it was.
@@ -10,7 +10,8 @@ use std::fs::File;
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let Some((name, rest)) = arguments.split_first().filter(|(name, _)| !name.starts_with('-')) else {
         return Err(
-            "which? There is: power-cuts, faults, arm64. `cargo xtask soak power-cuts --list` prints its cases"
+            "which? There is: power-cuts, faults, cycles [--cycles N], arm64. `cargo xtask soak power-cuts --list` prints \
+             its cases"
                 .into(),
         );
     };
@@ -22,9 +23,28 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         return arm64();
     }
     crate::test::image()?;
-    let mut call = vec!["target/release/qemu-tests", "--image", "target/image.json", "--soak", name];
+    // Both disks are compared at the end of each row: it takes minutes, and a long run has them.
+    let mut call = vec!["env", "EDGEPAIR_VERIFY=1"];
+    let (cycles, rest) = cycles(rest)?;
+    let cycles = cycles.map(|count| format!("EDGEPAIR_CYCLES={count}"));
+    call.extend(cycles.as_deref());
+    call.extend(["target/release/qemu-tests", "--image", "target/image.json", "--soak", name]);
     call.extend(rest.iter().map(String::as_str));
     phase("soak", &call)
+}
+
+/// Takes `--cycles N` out of the arguments.
+fn cycles(rest: &[String]) -> Result<(Option<u32>, Vec<String>), String> {
+    let Some(at) = rest.iter().position(|word| word == "--cycles") else { return Ok((None, rest.to_vec())) };
+    let count = rest.get(at + 1).and_then(|word| word.parse().ok()).ok_or("--cycles needs a number")?;
+    Ok((
+        Some(count),
+        rest.iter()
+            .enumerate()
+            .filter(|(index, _)| !(at..at + 2).contains(index))
+            .map(|(_, word)| word.clone())
+            .collect(),
+    ))
 }
 
 /// The arm64 image, built on this machine and booted to ready on QEMU's `virt` board.

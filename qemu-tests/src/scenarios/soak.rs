@@ -23,7 +23,7 @@ pub struct Soak {
 }
 
 /// All long runs.
-pub const ALL: &[Soak] = &[super::pair_power_cuts::SOAK, super::failover::SOAK];
+pub const ALL: &[Soak] = &[super::pair_power_cuts::SOAK, super::failover::SOAK, super::failover::CYCLES];
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

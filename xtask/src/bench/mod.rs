@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod failover;
 mod witness;
 
 use std::time::Instant;
@@ -12,7 +13,8 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         Some((name, rest)) if name == "witness" => witness::run(rest),
         Some((name, rest)) if name == "build" => build::run(rest),
         Some((name, rest)) if name == "boot" => boot::run(rest),
-        _ => Err("which? There is: build, boot, witness".into()),
+        Some((name, rest)) if name == "failover" => failover::run(rest),
+        _ => Err("which? There is: build, boot, failover, witness".into()),
     }
 }
 

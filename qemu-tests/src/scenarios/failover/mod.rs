@@ -10,6 +10,7 @@ mod board_dead;
 mod both_off;
 mod cloned_card;
 mod crash_loop;
+mod cycles;
 mod dies_in_resync;
 mod disk_error;
 mod disk_full;
@@ -31,6 +32,7 @@ mod suspended;
 mod witness_down;
 mod witness_restored;
 
+pub use cycles::SOAK as CYCLES;
 pub use soak::SOAK;
 
 use super::formed::{Kind, Lab, now};
