@@ -23,10 +23,10 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         return arm64();
     }
     crate::test::image()?;
-    // Both disks are compared at the end of each row: it takes minutes, and a long run has them.
-    let mut call = vec!["env", "EDGEPAIR_VERIFY=1"];
     let (cycles, rest) = cycles(rest)?;
     let cycles = cycles.map(|count| format!("EDGEPAIR_CYCLES={count}"));
+    // Both disks are compared at the end of each row: it takes minutes, and a long run has them.
+    let mut call = vec!["env", "EDGEPAIR_VERIFY=1"];
     call.extend(cycles.as_deref());
     call.extend(["target/release/qemu-tests", "--image", "target/image.json", "--soak", name]);
     call.extend(rest.iter().map(String::as_str));

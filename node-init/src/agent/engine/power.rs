@@ -15,10 +15,12 @@ use crate::agent::fence::{Device, Said};
 use crate::agent::history::Kind;
 use crate::agent::log;
 use crate::member::Place;
+use crate::update::driver::Driver;
 use edgepair_status::Fence;
 use pair_core::effect::Code;
 use pair_core::event::{Event, Power, RequestId, Timer};
 use pair_core::message::Mode;
+use pair_core::update::UpdateReason;
 use pair_core::view::{Role, View};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -169,6 +171,20 @@ impl Switch {
     }
 }
 
+fn is_under_way(reason: UpdateReason) -> bool {
+    use UpdateReason as R;
+    matches!(
+        reason,
+        R::Writing
+            | R::WaitsForPeer
+            | R::WaitsForPair
+            | R::WaitsForSwitchover
+            | R::Arming
+            | R::OnTrial
+            | R::WaitsToBless
+    )
+}
+
 impl Agent {
     /// The switch for `status`.
     pub(super) fn fence_status(&self) -> Option<Fence> {
@@ -209,6 +225,9 @@ impl Agent {
     /// The kernel's handler was answered. Beside a witness, a grant by claim means that the other node may be dead.
     pub(super) fn granted(&mut self, code: Code) {
         let beside = self.node.durable().policy.mode == Mode::Witness && !self.node.facts().promised;
+        // The other node reboots into a trial, and a power cut there would cost it an attempt.
+        let updating = self.update.as_ref().and_then(Driver::reason).is_some_and(is_under_way);
+        let beside = beside && !updating;
         if let (Code::PeerOutdated, true, Some(switch)) = (code, beside, &mut self.switch) {
             if switch.proven.is_none_or(|at| at.elapsed() >= PROOF) {
                 switch.proofs = PROOFS;
