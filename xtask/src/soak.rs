@@ -1,4 +1,4 @@
-//! `cargo xtask soak NAME [--list] [--only WORD]`: what takes too long for every test run.
+//! `cargo xtask soak NAME [--list] [--only WORD] [--cycles N]`: what takes too long for every test run.
 //!
 //! Scenarios with many cases keep a journal in `target/soak`: what passed on the same image is not run again, a run
 //! that was interrupted goes on where it was.
@@ -10,7 +10,8 @@ use std::fs::File;
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let Some((name, rest)) = arguments.split_first().filter(|(name, _)| !name.starts_with('-')) else {
         return Err(
-            "which? There is: power-cuts, faults, updates, arm64. `cargo xtask soak power-cuts --list` prints its cases"
+            "which? There is: power-cuts, faults, cycles [--cycles N], updates, arm64. `cargo xtask soak power-cuts --list` \
+             prints its cases"
                 .into(),
         );
     };
@@ -21,7 +22,12 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     if name == "arm64" {
         return arm64();
     }
-    let mut call = vec!["target/release/qemu-tests", "--soak", name, "--image"];
+    let (cycles, rest) = cycles(rest)?;
+    let cycles = cycles.map(|count| format!("EDGEPAIR_CYCLES={count}"));
+    // Both disks are compared at the end of each row: it takes minutes, and a long run has them.
+    let mut call = vec!["env", "EDGEPAIR_VERIFY=1"];
+    call.extend(cycles.as_deref());
+    call.extend(["target/release/qemu-tests", "--soak", name, "--image"]);
     if name == "updates" {
         // An image that trusts the key of the later versions.
         crate::test::updates(crate::test::LATER)?;
@@ -35,6 +41,20 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     }
     call.extend(rest.iter().map(String::as_str));
     phase("soak", &call)
+}
+
+/// Takes `--cycles N` out of the arguments.
+fn cycles(rest: &[String]) -> Result<(Option<u32>, Vec<String>), String> {
+    let Some(at) = rest.iter().position(|word| word == "--cycles") else { return Ok((None, rest.to_vec())) };
+    let count = rest.get(at + 1).and_then(|word| word.parse().ok()).ok_or("--cycles needs a number")?;
+    Ok((
+        Some(count),
+        rest.iter()
+            .enumerate()
+            .filter(|(index, _)| !(at..at + 2).contains(index))
+            .map(|(_, word)| word.clone())
+            .collect(),
+    ))
 }
 
 /// The arm64 image, built on this machine and booted to ready on QEMU's `virt` board.

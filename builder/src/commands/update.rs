@@ -127,8 +127,7 @@ mod tests {
     #[test]
     fn the_node_reads_the_bundle_from_its_standard_input() {
         let line = call(&args("192.0.2.60")).expect("a call").shell_line();
-        let want =
-            "ssh -p 2222 root@192.0.2.60 /usr/lib/edgepair/node-init update start - --solo --one-way 0.2.0 --limit-hours 8";
+        let want = "ssh -p 2222 root@192.0.2.60 /usr/lib/edgepair/node-init update start - --solo --one-way 0.2.0 --limit-hours 8";
         assert_eq!(line, want);
         assert!(call(&args("me@box")).expect("a call").shell_line().contains(" me@box "));
         for wrong in ["-oProxyCommand=x", ""] {

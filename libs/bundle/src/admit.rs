@@ -147,9 +147,11 @@ impl Node<'_> {
             return (!confirmed).then(|| Refusal::OneWay(manifest.version.clone()));
         }
         let (leaves, reads) = (manifest.leaves, self.reads);
-        let datastore = ("the datastore in format", leaves.datastore, reads.datastore, self.datastore.is_some());
+        let datastore =
+            ("the datastore in format", leaves.datastore, reads.datastore, self.datastore.is_some());
         let state = ("the state partition with schema", leaves.state, reads.state, true);
-        let unread = [datastore, state].into_iter().find(|(_, leaves, reads, here)| *here && !reads.contains(*leaves));
+        let unread =
+            [datastore, state].into_iter().find(|(_, leaves, reads, here)| *here && !reads.contains(*leaves));
         unread.map(|(what, leaves, reads, _)| Refusal::Irreversible { what, leaves, reads })
     }
 }

@@ -318,7 +318,11 @@ fn no_way_back(refusals: impl Fn(&Node<'_>, edgepair_bundle::Manifest) -> Vec<Re
     let irreversible = Refusal::Irreversible { what: "the state partition with schema", leaves: 2, reads };
     assert_eq!(refusals(&node(), manifest.clone()), [irreversible]);
     let both = edgepair_bundle::Reads { state: two, ..node().reads };
-    assert_eq!(refusals(&Node { reads: both, ..node() }, manifest.clone()), [], "the running version reads it");
+    assert_eq!(
+        refusals(&Node { reads: both, ..node() }, manifest.clone()),
+        [],
+        "the running version reads it"
+    );
     let mut store = template();
     store.compatible.datastore.max = 18;
     store.leaves.datastore = 18;

@@ -1,16 +1,22 @@
 //! External programs: argv as data, one way to run them, one form of error.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+mod limit;
+
+use limit::Watch;
 
 /// How many bytes of a failed program's output an error shows.
 const TAIL_BYTES: usize = 4096;
 
 /// One program call as plain data: printable, comparable, the same in `--dry-run` and in a real run.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Invocation {
     /// Program name or path.
     pub program: String,
@@ -24,8 +30,25 @@ pub struct Invocation {
     pub stdout_file: Option<PathBuf>,
     /// Standard output and error are appended here as well (a build step's log).
     pub log_file: Option<PathBuf>,
-    /// Bytes fed to standard input; `/dev/null` when absent.
+    /// Bytes fed to standard input; `/dev/null` when absent. They may be a secret and are never shown.
     pub stdin: Option<Vec<u8>>,
+    /// So long it may take; then it is killed with every process that it started and that stayed in its process group.
+    pub limit: Option<Duration>,
+}
+
+impl fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stdin = self.stdin.as_ref().map(|bytes| format!("{} bytes", bytes.len()));
+        f.debug_struct("Invocation")
+            .field("line", &self.shell_line())
+            .field("env", &self.env)
+            .field("cwd", &self.cwd)
+            .field("stdout_file", &self.stdout_file)
+            .field("log_file", &self.log_file)
+            .field("stdin", &stdin)
+            .field("limit", &self.limit)
+            .finish()
+    }
 }
 
 impl Invocation {
@@ -66,6 +89,13 @@ impl Invocation {
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Gives it so much time.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
         self
     }
 
@@ -136,6 +166,18 @@ pub enum CommandError {
         argv: String,
         /// Its exit status.
         status: ExitStatus,
+        /// The end of what it printed: its messages, or its standard output when there were none.
+        tail: String,
+        /// The end of its standard output, for a program that answers by its exit status.
+        stdout: String,
+    },
+    /// The program did not end in time and was killed.
+    #[error("`{argv}` did not end within {limit:?} and was killed{}", tail_note(.tail))]
+    Late {
+        /// The call as a shell line.
+        argv: String,
+        /// The time it had.
+        limit: Duration,
         /// The end of what it printed.
         tail: String,
     },
@@ -155,7 +197,7 @@ impl CommandError {
     /// The end of what the program printed, empty if it never ran.
     pub fn tail(&self) -> &str {
         match self {
-            Self::Failed { tail, .. } => tail,
+            Self::Failed { tail, .. } | Self::Late { tail, .. } => tail,
             _ => "",
         }
     }
@@ -200,7 +242,11 @@ impl Runner for HostRunner {
             None => command.stdout(Stdio::piped()),
         };
         command.stderr(Stdio::piped());
+        if call.limit.is_some() {
+            limit::own_group(&mut command);
+        }
         let mut child = command.spawn().map_err(|source| CommandError::Start { argv: argv(), source })?;
+        let watch = call.limit.map(|limit| Watch::over(&child, limit));
 
         // Three pipes at once: whoever reads only one of them deadlocks when another fills up.
         let stdin = child.stdin.take().zip(call.stdin.clone());
@@ -216,13 +262,18 @@ impl Runner for HostRunner {
         let stdout =
             reader.join().unwrap_or_else(|_| Err(io::Error::other("the reading thread ended early")));
         let fed = feeder.join().unwrap_or(Ok(()));
+        let late = watch.is_some_and(Watch::end);
         let status = child.wait().map_err(io("wait for it"))?;
 
         let stdout = stdout.map_err(io("read its output"))?;
         let stderr = stderr.map_err(io("read its messages"))?;
+        let said = if stderr.iter().any(|byte| !byte.is_ascii_whitespace()) { &stderr } else { &stdout };
+        if let (true, Some(limit)) = (late, call.limit) {
+            return Err(CommandError::Late { argv: argv(), limit, tail: tail(said) });
+        }
         if !status.success() {
-            let said = if stderr.iter().any(|byte| !byte.is_ascii_whitespace()) { &stderr } else { &stdout };
-            return Err(CommandError::Failed { argv: argv(), status, tail: tail(said) });
+            let (said, stdout) = (tail(said), tail(&stdout));
+            return Err(CommandError::Failed { argv: argv(), status, tail: said, stdout });
         }
         fed.map_err(io("write to its standard input"))?;
         Ok(Output { stdout, stderr })
@@ -282,6 +333,46 @@ mod tests {
     fn stdin_reaches_the_program() {
         let output = HostRunner.run(&Invocation::new("cat").stdin("seed")).expect("runs");
         assert_eq!(output.text(), "seed");
+    }
+
+    #[test]
+    fn a_late_program_is_killed_with_what_it_started() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("alive");
+        // The child holds the pipes open and would write after the limit.
+        let script = format!("echo begun >&2; (sleep 2; echo alive >{}) & sleep 60", file.display());
+        let call = Invocation::new("sh").args(["-c", &script]).within(Duration::from_millis(300));
+        let error = HostRunner.run(&call).expect_err("it is late");
+        assert!(matches!(error, CommandError::Late { .. }), "{error}");
+        assert_eq!(error.tail(), "begun");
+        std::thread::sleep(Duration::from_millis(2500));
+        assert!(!file.exists(), "what the program started is still alive");
+    }
+
+    #[test]
+    fn a_program_that_leaves_another_behind_is_not_waited_for_longer_than_its_time() {
+        let call = Invocation::new("sh").args(["-c", "sleep 60 & exit 0"]).within(Duration::from_millis(300));
+        assert!(matches!(HostRunner.run(&call), Err(CommandError::Late { .. })));
+    }
+
+    #[test]
+    fn a_program_in_time_is_not_disturbed_by_its_limit() {
+        let call = Invocation::new("cat").stdin("in time").within(Duration::from_secs(60));
+        assert_eq!(HostRunner.run(&call).expect("runs").text(), "in time");
+        let call = Invocation::new("sh").args(["-c", "echo answer; echo why >&2; exit 2"]);
+        let Err(CommandError::Failed { tail, stdout, .. }) =
+            HostRunner.run(&call.within(Duration::from_secs(60)))
+        else {
+            panic!("exit 2 is a failure");
+        };
+        assert_eq!((tail.as_str(), stdout.as_str()), ("why", "answer"));
+    }
+
+    #[test]
+    fn what_is_fed_to_a_program_is_not_shown() {
+        let call = Invocation::new("cat").stdin("pass");
+        let shown = format!("{call:?} {}", call.shell_line());
+        assert!(!shown.contains("pass") && !shown.contains("112"), "{shown}");
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub mod path {
     pub const DISK_ID: &str = "/var/lib/edgepair/disk-id.json";
     /// What the agent remembers of its pair (JSON): record, policy, first forming.
     pub const PAIR_MEMORY: &str = "/var/lib/edgepair/pair.json";
+    /// That this node has begun to switch the other box off and has to see to it that it is switched on again (JSON).
+    pub const FENCE_NOTE: &str = "/var/lib/edgepair/fence.json";
     /// What the agent decided, and why (a JSON object a line), over boots.
     pub const HISTORY: &str = "/var/lib/edgepair/history.jsonl";
     /// What this node remembers of updates (JSON): plan, versions that failed, history.

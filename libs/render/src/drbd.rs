@@ -1,12 +1,14 @@
 //! DRBD 8.4 (drbd.conf(5) of that version; `fencing` stands in the `disk` section there).
 
 use edgepair_layout::path;
-use edgepair_seed::{NodeId, Purpose};
+use edgepair_seed::{FailoverMode, NodeId, Purpose};
 
 use crate::conf::Conf;
 use crate::names::{DRBD_DEVICE, DRBD_RESOURCE};
 use crate::storage::backing_device;
-use crate::timing::{DRBD_CONNECT_S, DRBD_KO_COUNT, DRBD_PING_S, DRBD_PING_TIMEOUT_DS, DRBD_TIMEOUT_DS};
+use crate::timing::{
+    DRBD_CONNECT_S, DRBD_KO_COUNT, DRBD_PING_S, DRBD_PING_TIMEOUT_DS, DRBD_TIMEOUT_DS, handler_ms,
+};
 use crate::{Context, Facts, Rendered};
 
 /// What a resynchronisation gets in any case, in KiB per second.
@@ -73,7 +75,12 @@ fn resource(context: &Context<'_>) -> String {
         });
         conf.block("options", |conf| conf.line("on-no-data-accessible suspend-io;"));
         conf.block("handlers", |conf| {
-            conf.line(format!("fence-peer \"{} fence-peer\";", path::NODE_INIT));
+            // Mode `fence` waits for a power switch; elsewhere the handler has its own bound.
+            let patience = match seed.failover.mode {
+                FailoverMode::Fence => format!(" --patience {}", handler_ms(seed)),
+                _ => String::new(),
+            };
+            conf.line(format!("fence-peer \"{} fence-peer{patience}\";", path::NODE_INIT));
             conf.line(format!("local-io-error \"{} fence-peer --local-io-error\";", path::NODE_INIT));
         });
         for id in [NodeId::A, NodeId::B] {

@@ -1,6 +1,6 @@
 //! Times that belong together: how fast a loss is seen, and how long until a lost node is surely silent.
 
-use edgepair_seed::Seed;
+use edgepair_seed::{FailoverMode, Seed};
 
 /// DRBD's `timeout`, in tenths of a second: how long an answer may take before the peer is asked whether it lives. Below
 /// `ping-int` and `connect-int`.
@@ -22,7 +22,7 @@ const _: () = assert!(DRBD_TIMEOUT_DS < DRBD_PING_S * 10 && DRBD_TIMEOUT_DS < DR
 
 /// VRRP's interval between adverts, in seconds. Leaving FAULT costs three of them.
 pub const ADVERT_INTERVAL: &str = "0.2";
-/// Longest answer of the fence handler, in milliseconds.
+/// Longest answer of the fence handler where it only asks (see [`handler_ms`]), in milliseconds.
 pub const HANDLER_MS: u64 = 2_000;
 /// systemd's watchdog over the agent (`WatchdogSec` of its unit), in milliseconds.
 pub const AGENT_WATCHDOG_MS: u64 = 6_000;
@@ -66,6 +66,16 @@ pub const fn detection_ms() -> u64 {
     if idle > busy { idle } else { busy }
 }
 
+/// Longest answer of the fence handler of this pair, in milliseconds. In mode `fence` the answer is the other box's power, read
+/// back as off, and the kernel waits for it as long as that may take; it is frozen meanwhile either way.
+#[must_use]
+pub fn handler_ms(seed: &Seed) -> u64 {
+    match seed.failover.mode {
+        FailoverMode::Fence => seed.failover.fence_timeout_ms + HANDLER_MS,
+        FailoverMode::Witness(_) | FailoverMode::Manual | FailoverMode::AvailabilityFirst => HANDLER_MS,
+    }
+}
+
 /// The self-fence time of a pair: detection, handler, the agent's watchdog, the hardware's watchdog, margin.
 ///
 /// `None` without a hardware watchdog: then nothing is ever concluded from time alone.
@@ -78,7 +88,12 @@ pub fn self_fence(seed: &Seed) -> Option<SelfFence> {
     Some(SelfFence {
         parts: vec![
             part("detection", detection_ms(), "DRBD ping-int + ping-timeout"),
-            part("handler", HANDLER_MS, "bound of the fence handler"),
+            match seed.failover.mode {
+                FailoverMode::Fence => {
+                    part("handler", handler_ms(seed), "failover.fence_timeout, and the handler itself")
+                }
+                _ => part("handler", HANDLER_MS, "bound of the fence handler"),
+            },
             part("agent watchdog", AGENT_WATCHDOG_MS, "WatchdogSec of the agent"),
             part("hardware watchdog", seed.watchdog.timeout_ms, "watchdog.timeout in the seed"),
             part("margin", MARGIN_MS, "reset, scheduling, a slow clock"),

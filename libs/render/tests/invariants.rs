@@ -166,6 +166,22 @@ fn self_fence_time_is_the_sum_of_its_parts() {
     assert_eq!(timing::self_fence(&common::seed(&text)), None);
 }
 
+/// A frozen node must not reset itself while it waits for the other one's power to be off.
+#[test]
+fn a_node_that_waits_for_a_power_switch_waits_longer() {
+    let text = common::SEEDS[1].1.replace("mode = \"fence\"", "mode = \"fence\"\nfence_timeout = \"90s\"");
+    let seed = common::seed(&text);
+    assert_eq!(timing::handler_ms(&seed), 92_000);
+    let fence = timing::self_fence(&seed).expect("there is a watchdog");
+    assert!(fence.total_ms() - timing::detection_ms() > 92_000 + 6_000);
+    let resource = rendered(&seed, "a");
+    let resource = resource.file("/etc/drbd.d/edgepair.res").expect("the resource");
+    assert!(resource.content.contains("fence-peer --patience 92000\";"), "{}", resource.content);
+    for name in ["minimal", "sqlite-manual"] {
+        assert_eq!(timing::handler_ms(&named(name)), 2_000);
+    }
+}
+
 #[test]
 fn every_destructive_step_asks_for_a_proof() {
     each_box(|name, context, rendered| {

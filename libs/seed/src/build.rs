@@ -11,7 +11,8 @@ use crate::companions::Companions;
 use crate::keys::PairSecret;
 use crate::model::{
     Access, Bond, Console, Datastore, Failover, FailoverMode, FenceDevice, Kubernetes, Log, Network, Node,
-    NodeId, Overlay, Pair, Registry, Seed, Storage, StorageMode, Update, Watchdog, Witness, WitnessPlace, Worker,
+    NodeId, Overlay, Pair, Registry, Seed, Storage, StorageMode, Update, Watchdog, Witness, WitnessPlace,
+    Worker,
 };
 use crate::scalar::{self, Mac, Port};
 use crate::secret::Secret;

@@ -36,8 +36,8 @@ pub use identity::{BoxFacts, FoundBy, IdentityError, identify};
 pub use keys::{Key, PairSecret, Purpose, secret_from_random};
 pub use model::{
     Access, Bond, Console, Datastore, Failover, FailoverMode, FenceDevice, Kubernetes, Log, Member, Network,
-    Node, NodeId, Overlay, Pair, Registry, Seed, Storage, StorageMode, Update, Watchdog, Witness, WitnessPlace,
-    Worker,
+    Node, NodeId, Overlay, Pair, Registry, Seed, Storage, StorageMode, Update, Watchdog, Witness,
+    WitnessPlace, Worker,
 };
 pub use scalar::{Fingerprint, Mac, Port, Protocol, human_size, size as parse_size};
 pub use schema::json_schema;

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use ipnet::IpNet;
 use edgepair_window::Window;
+use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeValue;
 

@@ -326,13 +326,21 @@ fn mistakes_with_updates() {
         WORKERS,
         "one-disk",
         &[
-            Mistake("channel = \"https", "chanel = \"https", &["E 69 update.channel missing-key", "E 70 update.chanel unknown-key"]),
+            Mistake(
+                "channel = \"https",
+                "chanel = \"https",
+                &["E 69 update.channel missing-key", "E 70 update.chanel unknown-key"],
+            ),
             Mistake("stable.channel", "stable.bundle", &["E 70 update.channel channel-name"]),
             Mistake("stable.channel", "stable.channel?x", &["E 70 update.channel channel-name"]),
             Mistake("stable.channel", ".channel", &["E 70 update.channel channel-name"]),
             Mistake("stable.channel", "a~b.channel", &["E 70 update.channel channel-name"]),
             Mistake("https://updates.depot", "http://updates.depot", &["W 70 update.channel channel-seen"]),
-            Mistake("https://updates.depot", "https://me:x@updates.depot", &["E 70 update.channel bad-value"]),
+            Mistake(
+                "https://updates.depot",
+                "https://me:x@updates.depot",
+                &["E 70 update.channel bad-value"],
+            ),
             Mistake("\"automatic\"", "\"auto\"", &["E 71 update.mode unknown-word"]),
             Mistake("\"automatic\"", "\"announce\"", &["W 72 update.windows unused"]),
             Mistake("Mon-Fri 22:00-04:00", "Monday 22:00-04:00", &["E 72 update.windows bad-value"]),
@@ -342,7 +350,11 @@ fn mistakes_with_updates() {
                 "\"Mon,Tue 22:00-22:20\"",
                 &["W 72 update.windows short-window"],
             ),
-            Mistake("windows = [\"Mon-Fri 22:00-04:00\", \"Sat,Sun 00:00-24:00 UTC\"]\n", "", &["W 72 update.zone unused"]),
+            Mistake(
+                "windows = [\"Mon-Fri 22:00-04:00\", \"Sat,Sun 00:00-24:00 UTC\"]\n",
+                "",
+                &["W 72 update.zone unused"],
+            ),
             Mistake("Europe/Vienna", "../etc/passwd", &["E 73 update.zone bad-value"]),
             Mistake("\"2h\"", "\"30s\"", &["E 74 update.poll out-of-range"]),
             Mistake("\"2h\"", "\"25h\"", &["E 74 update.poll bad-value"]),
@@ -358,7 +370,11 @@ fn mistakes_with_updates() {
     let update = with.update.clone().expect("a channel");
     assert_eq!((update.automatic, update.zone.as_str(), update.poll_ms), (false, "UTC", 3_600_000));
     let difference = edgepair_seed::Difference::between(&minimal, &with);
-    assert!(difference.changes().iter().all(|changed| changed.key.starts_with("update.")), "{}", difference.render());
+    assert!(
+        difference.changes().iter().all(|changed| changed.key.starts_with("update.")),
+        "{}",
+        difference.render()
+    );
     assert!(difference.is_one_nodes_business() && !difference.is_empty());
 }
 

@@ -113,6 +113,19 @@ pub struct VirtualIp {
     pub held: bool,
 }
 
+/// The power switch of the other node, as this one sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// Program and address.
+    pub device: String,
+    /// What it said last: `on`, `off`, or why it does not answer; `not asked yet` before.
+    pub answer: String,
+    /// Whether that was an answer.
+    pub answers: bool,
+    /// Seconds since then; absent before it was asked.
+    pub seconds_ago: Option<u64>,
+}
+
 /// One node's answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -147,6 +160,9 @@ pub struct Status {
     pub datastore: Datastore,
     /// The addresses that follow the active node.
     pub virtual_ip: Vec<VirtualIp>,
+    /// The power switch of the other node; absent where the seed names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
     /// What is wrong, one sentence each; empty when nothing is.
     pub problems: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! The table for people: one column for each node.
 
-use crate::{Drbd, Status};
+use crate::{Drbd, Fence, Status};
 
 /// Width of a column at most; longer text goes on in the next line.
 const WIDTH: usize = 36;
@@ -33,7 +33,11 @@ pub fn render(columns: &[Column]) -> String {
         out.push_str(&format!("pair {}, mode {}\n\n", status.pair, status.mode));
     }
     for (label, value) in ROWS {
-        row(&mut out, label, columns.iter().map(value).collect());
+        let cells: Vec<String> = columns.iter().map(value).collect();
+        // What no node has is no row.
+        if cells.iter().any(|cell| !cell.is_empty() && cell != "-") || *label != "fence" {
+            row(&mut out, label, cells);
+        }
     }
     let mut problems: Vec<String> = Vec::new();
     for column in columns {
@@ -95,6 +99,7 @@ const ROWS: &[(&str, Value)] = &[
             format!("{} {seen}{role}", status.peer.name)
         })
     }),
+    ("fence", |column| field(column, |status| status.fence.as_ref().map_or(String::new(), switch))),
     ("version", |column| {
         field(column, |status| {
             format!("{} slot {}", status.version, status.slot.as_deref().unwrap_or("none"))
@@ -110,6 +115,11 @@ fn field(column: &Column, value: impl Fn(&Status) -> String) -> String {
 fn disks(drbd: &Drbd) -> String {
     let frozen = if drbd.suspended { ", FROZEN" } else { "" };
     format!("{} {} / peer {}{frozen}", drbd.role, drbd.disk, drbd.peer_disk)
+}
+
+fn switch(fence: &Fence) -> String {
+    let ago = fence.seconds_ago.map_or(String::new(), |seconds| format!(", {} ago", duration(seconds)));
+    format!("{}: {}{ago}", fence.device, fence.answer)
 }
 
 fn link(drbd: &Drbd) -> String {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use edgepair_status::table::{Column, render};
-use edgepair_status::{Datastore, Drbd, Peer, Role, Status, Sync, VirtualIp};
+use edgepair_status::{Datastore, Drbd, Fence, Peer, Role, Status, Sync, VirtualIp};
 
 fn active() -> Status {
     Status {
@@ -28,6 +28,7 @@ fn active() -> Status {
         }),
         datastore: Datastore { kind: "postgres".into(), state: "ready".into() },
         virtual_ip: vec![VirtualIp { address: "192.0.2.50".into(), held: true }],
+        fence: None,
         problems: vec![],
     }
 }
@@ -107,6 +108,27 @@ fn the_table() {
     b.problems = vec!["the witness did not answer for 40 s".into()];
     let text = render(&[active().into(), b.into()]);
     assert_eq!(text, include_str!("table.txt"), "got:\n{text}");
+}
+
+#[test]
+fn a_power_switch_has_a_row_where_there_is_one() {
+    let mut status = active();
+    let fence = Fence {
+        device: "fence_redfish at 192.0.2.12".into(),
+        answer: "on".into(),
+        answers: true,
+        seconds_ago: Some(75),
+    };
+    status.fence = Some(fence);
+    let json = serde_json::to_value(&status).unwrap();
+    let wanted = serde_json::json!({
+        "device": "fence_redfish at 192.0.2.12", "answer": "on", "answers": true, "seconds_ago": 75
+    });
+    assert_eq!(json["fence"], wanted);
+    assert_eq!(serde_json::from_value::<Status>(json).unwrap(), status);
+    let text = render(&[status.into(), standby().into()]);
+    assert!(text.contains("fence_redfish at 192.0.2.12: on") && text.contains("1 min 15 s ago"), "{text}");
+    assert!(!render(&[active().into()]).contains("fence"), "a row that nobody has");
 }
 
 #[test]

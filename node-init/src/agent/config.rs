@@ -1,5 +1,6 @@
 //! What the agent takes from the seed, in the form it needs. Pure.
 
+use super::fence::Device;
 use super::peer::Settings;
 use edgepair_render::names::port;
 use edgepair_render::{Rendered, Start, timing};
@@ -67,6 +68,10 @@ pub struct Config {
     pub seed: String,
     /// Tells one secret from another.
     pub secret_fingerprint: String,
+    /// The power switch of the other box, where there is one.
+    pub fence: Option<Device>,
+    /// How long its power may take to be off.
+    pub fence_limit: Duration,
     database_password: edgepair_seed::Secret,
     standby_delay: Duration,
     self_fence: Duration,
@@ -151,6 +156,8 @@ impl Config {
             lan,
             seed: seed.hash(),
             secret_fingerprint: seed.pair.secret.fingerprint(),
+            fence: other.fence.as_ref().map(Device::of),
+            fence_limit: Duration::from_millis(seed.failover.fence_timeout_ms),
             database_password: seed.pair.secret.text(Purpose::DatabasePassword),
             standby_delay: Duration::from_millis(seed.failover.standby_delay_ms),
             self_fence: fence.map_or(PATIENCE, Duration::from_millis),

@@ -288,7 +288,13 @@ mod tests {
     }
 
     fn start() -> Request {
-        Request::UpdateStart(Start { file: "-".into(), solo: false, limit: None, one_way: None, channel: None })
+        Request::UpdateStart(Start {
+            file: "-".into(),
+            solo: false,
+            limit: None,
+            one_way: None,
+            channel: None,
+        })
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod input;
 mod meet;
 mod observe;
 mod operator;
+mod power;
 mod remember;
 mod status;
 mod update;
@@ -98,6 +99,8 @@ pub struct Agent {
     /// Orders that wait or run, each with the count of the link when it was given.
     ordered: VecDeque<(Order, u64)>,
     witness: Option<Witness>,
+    /// The other node's power switch, where it has one.
+    switch: Option<power::Switch>,
     timers: BTreeMap<Timer, (u64, AbortHandle)>,
     timer_serial: u64,
     retries: u32,
@@ -182,7 +185,7 @@ pub fn start(
         side: config.side,
         disk: boot.disk,
         watchdog: config.watchdog && ports.kernel.watchdog(),
-        power: false,
+        power: config.fence.is_some(),
     };
     let mouth = peer::start(config.peer.clone(), listener, input::map(&inputs, Input::Heard));
     let service = Service::start(ports.clone(), Rc::clone(&config), input::map(&inputs, Input::Service));
@@ -195,6 +198,8 @@ pub fn start(
     history.note(Kind::Start, &format!("the agent of {} {} begins", config.names.0, boot.version));
     let update = update::start(&config, &boot, &ports, &inputs);
     let channel = channel::start(&config, &ports, u64::from_be_bytes(base));
+    let switch =
+        config.fence.clone().map(|device| power::Switch::new(device, config.fence_limit, &ports.place));
     let mut agent = Agent {
         node: Node::new(me, memory.durable, Rules::ALL),
         config,
@@ -208,6 +213,7 @@ pub fn start(
         link,
         ordered: VecDeque::new(),
         witness,
+        switch,
         timers: BTreeMap::new(),
         timer_serial: 0,
         retries: 0,
@@ -306,6 +312,7 @@ impl Agent {
                 self.event(Event::Witness { request, answer });
             }
             Input::Power(request, power) => self.event(Event::Power { request, power }),
+            Input::Switch(done) => self.switch_done(done),
             Input::Timer(timer, serial) => {
                 let present = self.timers.get(&timer).is_some_and(|(present, _)| *present == serial);
                 if present && timer == Timer::Retry && !self.ordered.is_empty() {
@@ -369,6 +376,7 @@ impl Agent {
         self.form();
         self.notes_done();
         self.leave_done();
+        self.settle_power();
     }
 
     fn tick(&mut self) {

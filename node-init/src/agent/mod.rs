@@ -15,7 +15,7 @@
 //!
 //! - [`engine`]: the loop. [`config`]: what it takes from the seed. [`store`]: what it remembers over a power cut.
 //! - [`drbd`], [`peer`], [`witness`], [`control`]: where inputs come from. [`ports`], [`units`]: the outside.
-//! - [`service`]: storage and datastore of the active node. [`form`]: making them the first time.
+//! - [`fence`]: the power of the other box. [`service`]: storage and datastore of the active node. [`form`]: making them the first time.
 //! - [`history`]: what was decided and why, kept over boots.
 //! - [`handler`]: `node-init fence-peer`, also when no agent lives.
 
@@ -23,6 +23,7 @@ pub mod config;
 pub mod control;
 pub mod drbd;
 pub mod engine;
+pub mod fence;
 pub mod form;
 pub mod handler;
 pub mod history;
@@ -75,8 +76,9 @@ pub fn run() -> anyhow::Result<()> {
         .context("another agent runs on this node, or a fence handler is deciding right now")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // drbdadm, programs on the data set, a slot that is written for minutes, and two to spare; each has a stack.
-        .max_blocking_threads(5)
+        // drbdadm, programs on the data set, a slot that is written for minutes, the power switch and its check, and two to
+        // spare; each has a stack.
+        .max_blocking_threads(7)
         .thread_stack_size(256 << 10)
         .thread_keep_alive(Duration::from_secs(5))
         .build()?;

@@ -280,7 +280,13 @@ fn a_plan_of_one_node_is_the_other_nodes_too_and_outlives_a_power_cut() {
     boot(&world, [SECRET; 2], async |nodes| {
         formed(nodes).await;
         let start = |version: &str| {
-            Request::UpdateStart(Start { file: version.to_owned(), solo: false, limit: None, one_way: None, channel: None })
+            Request::UpdateStart(Start {
+                file: version.to_owned(),
+                solo: false,
+                limit: None,
+                one_way: None,
+                channel: None,
+            })
         };
         assert!(matches!(nodes[0].ask(start("1.0")).await, Reply::Refused(_)), "it runs already");
         assert_eq!(nodes[0].ask(start("2.0")).await, Reply::Accepted);

@@ -64,6 +64,9 @@ pub struct FencePeerArguments {
     /// The own disk failed: give the record away, or reset.
     #[arg(long)]
     local_io_error: bool,
+    /// Milliseconds until it must have answered: more than two seconds only where the answer is the other box's power.
+    #[arg(long, value_name = "MILLISECONDS")]
+    patience: Option<u64>,
 }
 
 /// `node-init status`
@@ -205,5 +208,5 @@ pub(super) fn leave(arguments: &LeaveArguments) -> anyhow::Result<()> {
 
 /// `node-init fence-peer`: its exit code is the kernel's answer.
 pub(super) fn fence_peer(arguments: &FencePeerArguments) -> ExitCode {
-    ExitCode::from(crate::agent::handler::run(arguments.local_io_error))
+    ExitCode::from(crate::agent::handler::run(arguments.local_io_error, arguments.patience))
 }

@@ -92,9 +92,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let Some(file) = file else {
                 return accepted(Request::UpdateTake { limit, one_way }, *json, "not started", FETCHES);
             };
-            let start = |file| {
-                Request::UpdateStart(Start { file, solo: *solo, limit, one_way, channel: None })
-            };
+            let start =
+                |file| Request::UpdateStart(Start { file, solo: *solo, limit, one_way, channel: None });
             if file.as_os_str() == PIPE {
                 return send(&start(PIPE.to_owned()), std::io::stdin(), *json);
             }

@@ -1,9 +1,11 @@
 //! The harness: [`pair`] is two machines ([`vm`]) from one image, their seed ([`site`]), the switch between them
 //! ([`lan`]), this computer's ports on it ([`host_port`]) and a [`witness`]. A machine has a control socket ([`qmp`]),
 //! a shell inside ([`guest`]) and a serial line ([`serial`]). A [`stranger`] is a third host that scans them, a
-//! [`writer`] numbers rows at the virtual IP. [`accel`] finds out whether there is KVM.
+//! [`bmc`] is a management board that switches a machine off and on, a [`writer`] numbers rows at the virtual IP. [`accel`] finds out whether there is KVM,
+//! [`write_log`] makes disks as a power cut may leave them.
 
 pub mod accel;
+pub mod bmc;
 pub mod guest;
 pub mod host_port;
 pub mod inner;
@@ -15,6 +17,7 @@ pub mod site;
 pub mod stranger;
 pub mod vm;
 pub mod witness;
+pub mod write_log;
 pub mod writer;
 
 use serde::{Deserialize, Serialize};

@@ -9,6 +9,7 @@ mod spec;
 pub use look::status;
 pub use spec::{Doors, Extra, Place, Spec};
 
+use super::bmc::{Bmc, Login, Machine};
 use super::host_port::{Backward, Forward, HostPort, Leads};
 use super::lan::{Port, Switch};
 use super::site::{self, Side, Site};
@@ -27,6 +28,8 @@ pub struct Pair {
     pub extra: [Extra; 2],
     /// The witness, in modes that have one.
     pub witness: Option<Witness>,
+    /// The nodes' management boards, where they have some and these live.
+    pub boards: [Option<Bmc>; 2],
     switch: Switch,
     nodes: [Option<Vm>; 2],
     host_ports: Vec<HostPort>,
@@ -45,6 +48,18 @@ impl Pair {
         Vm::prepare(&spec.image, &spec.config(side, &Extra::default()), &spec.node(side))
     }
 
+    /// Writes the image to a node's disk as it is, without a seed: a machine that is no node.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn flash_plain(spec: &Spec, side: Side) -> anyhow::Result<()> {
+        for folder in [spec.lan(), spec.node(side)] {
+            fs::create_dir_all(folder)?;
+        }
+        site::copy_sparse(&spec.image.disk, &spec.flashed(side)).context("flashing")?;
+        Vm::prepare(&spec.image, &spec.config(side, &Extra::default()), &spec.node(side))
+    }
+
     /// Brings up everything but the nodes.
     ///
     /// # Errors
@@ -53,25 +68,58 @@ impl Pair {
         fs::create_dir_all(spec.lan())?;
         let switch = Switch::start(&spec.ports()).context("the switch")?;
         let mut witness = None;
+        let far = site::BOARDS
+            .iter()
+            .filter(|_| spec.boards)
+            .chain([site::WITNESS.0].iter().filter(|_| spec.witness));
+        for address in far {
+            // libslirp's own addresses: 52:55 and the four bytes of the address it answers for (its slirp.c, if_encap).
+            let [a, b, c, d] = address.parse::<std::net::Ipv4Addr>()?.octets();
+            switch.know([0x52, 0x55, a, b, c, d], Place::Witness.port());
+        }
         if spec.witness {
             let it =
                 witness.insert(Witness::new(&spec.image, &spec.dir.join("witness"), spec.doors.witness)?);
             it.start()?;
-            // libslirp's own addresses: 52:55 and the four bytes of the address it answers for (its slirp.c, if_encap).
-            let address: std::net::Ipv4Addr = site::WITNESS.0.parse()?;
-            let [a, b, c, d] = address.octets();
-            switch.know([0x52, 0x55, a, b, c, d], Place::Witness.port());
         }
         let mut pair = Self {
             spec: spec.clone(),
             extra: Default::default(),
             witness,
+            boards: [None, None],
             switch,
             nodes: [None, None],
             host_ports: Vec::new(),
         };
+        for side in Side::BOTH.into_iter().filter(|_| spec.boards) {
+            pair.start_board(side)?;
+        }
         pair.plug_in()?;
         Ok(pair)
+    }
+
+    /// Gives a node's management board power.
+    ///
+    /// # Errors
+    /// When its port is taken.
+    pub fn start_board(&mut self, side: Side) -> anyhow::Result<()> {
+        let machine = Machine::new(&self.spec.node(side).join("bmc.sock"));
+        let login = Login {
+            user: site::BOARD_USER.into(),
+            password: Site::board_password(&self.spec.dir.join("seed"))?,
+        };
+        let port = self.spec.doors.boards[side as usize];
+        let names = [site::BOARDS[side as usize].to_owned()];
+        self.boards[side as usize] = Some(Bmc::start(port, &names, login, Box::new(machine))?);
+        Ok(())
+    }
+
+    /// A node's management board.
+    ///
+    /// # Errors
+    /// When there is none, or it is dead.
+    pub fn board(&self, side: Side) -> anyhow::Result<&Bmc> {
+        self.boards[side as usize].as_ref().with_context(|| format!("node {side} has no management board"))
     }
 
     /// Starts this computer's ports, which forget what they have learned of the network.
@@ -89,10 +137,14 @@ impl Pair {
             backward: Vec::new(),
         };
         let (address, port) = site::WITNESS;
+        let at_witness =
+            self.spec.witness.then(|| Backward { address: address.into(), port, here: doors.witness });
+        let boards = site::BOARDS.iter().zip(doors.boards).filter(|_| self.spec.boards);
+        let boards = boards.map(|(address, here)| Backward { address: (*address).into(), port: 443, here });
         let witness = Leads {
             own: "192.0.2.253".into(),
             forward: Vec::new(),
-            backward: vec![Backward { address: address.into(), port, here: doors.witness }],
+            backward: boards.chain(at_witness).collect(),
         };
         let ports = self.spec.ports();
         let mut start = |place: Place, leads: &Leads| -> anyhow::Result<()> {
@@ -102,7 +154,7 @@ impl Pair {
             Ok(())
         };
         start(Place::Host, &host)?;
-        if self.spec.witness {
+        if self.spec.witness || self.spec.boards {
             start(Place::Witness, &witness)?;
         }
         Ok(())
@@ -243,6 +295,13 @@ impl Pair {
             witness.kill();
             witness.keep(name, true)?;
             witness.start()?;
+        }
+        if self.spec.boards {
+            for side in Side::BOTH {
+                // Its port has to be free before.
+                self.boards[side as usize] = None;
+                self.start_board(side)?;
+            }
         }
         self.plug_in()?;
         self.go_on()

@@ -19,6 +19,12 @@ pub const VIRTUAL_IP: &str = "192.0.2.50";
 pub const VIRTUAL_IP6: &str = "2001:db8:2::50";
 /// The witness, as the nodes see it.
 pub const WITNESS: (&str, u16) = ("192.0.2.9", 8443);
+/// The management boards of node a and b, as the nodes see them.
+pub const BOARDS: [&str; 2] = ["192.0.2.11", "192.0.2.12"];
+/// Login name at both.
+pub const BOARD_USER: &str = "lab";
+/// Name of the file beside the seed with the password at both.
+pub const BOARD_FILE: &str = "board.secret";
 /// Name of the secret's file beside the seed.
 pub const SECRET_FILE: &str = "pair.secret";
 /// Private half of the lab's SSH key.
@@ -95,8 +101,10 @@ impl std::fmt::Display for Side {
 pub struct Wishes {
     /// Name of the pair.
     pub name: String,
-    /// `manual` or `witness`.
+    /// `manual`, `witness` or `fence`.
     pub mode: String,
+    /// Whether the nodes have management boards.
+    pub boards: bool,
     /// Fingerprint of the witness, for `witness`.
     pub fingerprint: Option<String>,
     /// Size of the replicated storage.
@@ -112,6 +120,7 @@ impl Wishes {
         Self {
             name: name.to_owned(),
             mode: "manual".into(),
+            boards: false,
             fingerprint: None,
             storage: "1GiB".into(),
             slow: accel == Accel::Tcg,
@@ -125,6 +134,8 @@ pub struct Site {
     pub text: String,
     /// The pair's secret.
     pub secret: Secret,
+    /// The password at the management boards, where the seed names some.
+    pub board: Option<Secret>,
     /// The checked seed.
     pub seed: Seed,
 }
@@ -136,19 +147,21 @@ impl Site {
     /// When files cannot be read or written, or the seed does not pass its check.
     pub fn make(dir: &Path, wishes: &Wishes) -> anyhow::Result<Self> {
         fs::create_dir_all(dir)?;
-        let secret_path = dir.join(SECRET_FILE);
-        if !secret_path.exists() {
-            let mut random = [0_u8; 32];
-            getrandom::fill(&mut random).map_err(|why| anyhow::anyhow!("no random numbers: {why}"))?;
-            let secret = edgepair_seed::secret_from_random(&random);
-            atomic::write(&secret_path, secret.expose_secret().as_bytes(), 0o600)?;
-        }
-        let secret = Secret::new(fs::read_to_string(&secret_path)?.trim().to_owned());
+        let secret = kept_secret(&dir.join(SECRET_FILE))?;
+        let board = wishes.boards.then(|| kept_secret(&dir.join(BOARD_FILE))).transpose()?;
         let key = ssh_key(dir)?;
         let text = seed_text(wishes, &key);
         atomic::write(&dir.join(SEED_FILE), text.as_bytes(), 0o644)?;
-        let seed = checked(&text, &secret)?;
-        Ok(Self { text, secret, seed })
+        let seed = checked(&text, &secret, board.as_ref())?;
+        Ok(Self { text, secret, board, seed })
+    }
+
+    /// The password at the management boards.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn board_password(dir: &Path) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(dir.join(BOARD_FILE)).context("the boards' password")?.trim().to_owned())
     }
 
     /// Reads what [`Site::make`] has made.
@@ -159,7 +172,8 @@ impl Site {
         let text = fs::read_to_string(dir.join(SEED_FILE)).context("the lab's seed")?;
         let secret = fs::read_to_string(dir.join(SECRET_FILE)).context("the lab's secret")?;
         let secret = Secret::new(secret.trim().to_owned());
-        Ok(Self { seed: checked(&text, &secret)?, text, secret })
+        let board = Self::board_password(dir).ok().map(Secret::new);
+        Ok(Self { seed: checked(&text, &secret, board.as_ref())?, text, secret, board })
     }
 
     /// The same seed with another secret: a box that belongs to nobody here.
@@ -167,7 +181,8 @@ impl Site {
     /// # Errors
     /// When the seed does not pass its check with it.
     pub fn with_secret(&self, secret: Secret) -> anyhow::Result<Self> {
-        Ok(Self { text: self.text.clone(), seed: checked(&self.text, &secret)?, secret })
+        let seed = checked(&self.text, &secret, self.board.as_ref())?;
+        Ok(Self { text: self.text.clone(), seed, secret, board: self.board.clone() })
     }
 
     /// The same pair with a changed seed.
@@ -175,13 +190,17 @@ impl Site {
     /// # Errors
     /// When it does not pass its check.
     pub fn with_text(&self, text: String) -> anyhow::Result<Self> {
-        Ok(Self { seed: checked(&text, &self.secret)?, secret: self.secret.clone(), text })
+        let seed = checked(&text, &self.secret, self.board.as_ref())?;
+        Ok(Self { seed, secret: self.secret.clone(), board: self.board.clone(), text })
     }
 
     /// The files for the seed partition.
     pub fn payload(&self) -> Payload {
         let mut payload = Payload::default();
         payload.secret(SECRET_FILE, format!("{}\n", self.secret.expose_secret()).as_bytes());
+        if let Some(board) = &self.board {
+            payload.secret(BOARD_FILE, format!("{}\n", board.expose_secret()).as_bytes());
+        }
         payload.file(SEED_FILE, self.text.as_bytes());
         payload
     }
@@ -203,8 +222,22 @@ impl Site {
     }
 }
 
-fn checked(text: &str, secret: &Secret) -> anyhow::Result<Seed> {
-    let companions = Companions::load(text, |_| Ok(secret.expose_secret().to_owned()));
+/// Reads a secret, or makes it.
+fn kept_secret(path: &Path) -> anyhow::Result<Secret> {
+    if !path.exists() {
+        let mut random = [0_u8; 32];
+        getrandom::fill(&mut random).map_err(|why| anyhow::anyhow!("no random numbers: {why}"))?;
+        let secret = edgepair_seed::secret_from_random(&random);
+        atomic::write(path, secret.expose_secret().as_bytes(), 0o600)?;
+    }
+    Ok(Secret::new(fs::read_to_string(path)?.trim().to_owned()))
+}
+
+fn checked(text: &str, secret: &Secret, board: Option<&Secret>) -> anyhow::Result<Seed> {
+    let companions = Companions::load(text, |name| {
+        let of_board = board.filter(|_| name == BOARD_FILE);
+        Ok(of_board.unwrap_or(secret).expose_secret().to_owned())
+    });
     let (seed, report) = check(&Input { name: SEED_FILE, text, companions: &companions, disk: None });
     match seed {
         Some(seed) => Ok(seed),
@@ -213,7 +246,7 @@ fn checked(text: &str, secret: &Secret) -> anyhow::Result<Seed> {
 }
 
 fn seed_text(wishes: &Wishes, key: &str) -> String {
-    let Wishes { name, mode, fingerprint, storage, slow } = wishes;
+    let Wishes { name, mode, boards, fingerprint, storage, slow } = wishes;
     let mut text = format!("# The pair of this lab.\nschema = 1\n\n[pair]\nname = \"{name}\"\n");
     text += &format!("virtual_ip = [\"{VIRTUAL_IP}/24\", \"{VIRTUAL_IP6}/64\"]\n");
     text += &format!("secret_file = \"{SECRET_FILE}\"\n");
@@ -224,12 +257,22 @@ fn seed_text(wishes: &Wishes, key: &str) -> String {
             side.address(),
             side.address6()
         );
+        if *boards {
+            text += &format!(
+                "\n[node.{side}.fence]\nagent = \"fence_redfish\"\naddress = \"{}\"\nusername = \"{BOARD_USER}\"\n\
+                 password_file = \"{BOARD_FILE}\"\noptions = [\"ssl_insecure=1\"]\n",
+                BOARDS[side as usize]
+            );
+        }
     }
     text += &format!("\n[storage]\nmode = \"loop\"\nsize = \"{storage}\"\n\n[failover]\nmode = \"{mode}\"\n");
     if let Some(fingerprint) = fingerprint {
         let (address, port) = WITNESS;
         text +=
             &format!("witness = {{ url = \"https://{address}:{port}\", fingerprint = \"{fingerprint}\" }}\n");
+    }
+    if *boards && *slow {
+        text += "fence_timeout = \"120s\"\n";
     }
     if *slow {
         text += "\n[watchdog]\ntimeout = \"15s\"\n";

@@ -143,7 +143,7 @@ impl Vm {
         accel: Accel,
         begin: Begin,
     ) -> anyhow::Result<Self> {
-        for socket in ["qmp.sock", "guest.sock", "serial.sock"] {
+        for socket in ["qmp.sock", "bmc.sock", "guest.sock", "serial.sock"] {
             let _ = fs::remove_file(dir.join(socket));
         }
         if config.write_log {
@@ -196,9 +196,14 @@ impl Vm {
         }
         println!("  {} stands still before its first program: reset", self.dir.display());
         self.qmp()?.command("system_reset", &json!({}))?;
+        self.was_reset();
+        Ok(true)
+    }
+
+    /// Something else has reset the machine: what was said on its port before belongs to a boot that is over.
+    pub fn was_reset(&mut self) {
         self.serial.begin_anew();
         self.guest.hang_up();
-        Ok(true)
     }
 
     /// Waits until the shell inside answers.
@@ -300,6 +305,20 @@ pub(super) fn layer(image: &Image, dir: &Path, below: &Mount, name: &str, size: 
     let argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", &below.target, "-F", "raw", &path, &size]
         .map(str::to_owned);
     HostRunner.run(&sandbox.wrap(&argv, &[], &[build, below.clone()], false))?;
+    Ok(())
+}
+
+/// Makes a machine's disk from a raw image, as a whole and without a layer below.
+pub(super) fn whole_disk(image: &Image, dir: &Path, raw: &Path, name: &str) -> anyhow::Result<()> {
+    let sandbox = Sandbox { tools: image.tools.clone() };
+    let mounts = [
+        Mount { source: dir.to_owned(), target: "/build".into(), writable: true },
+        Mount { source: raw.to_owned(), target: "/in/raw.img".into(), writable: false },
+    ];
+    let target = format!("/build/{name}");
+    let argv =
+        ["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", "/in/raw.img", &target].map(str::to_owned);
+    HostRunner.run(&sandbox.wrap(&argv, &[], &mounts, false))?;
     Ok(())
 }
 

@@ -22,6 +22,34 @@ pub enum Kind {
     Manual,
     /// `mode = "witness"`.
     Watched,
+    /// `mode = "witness"`, and the nodes have management boards.
+    WatchedWithBoards,
+    /// `mode = "fence"`, with management boards and without a witness.
+    Fenced,
+}
+
+impl Kind {
+    fn mode(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Watched | Self::WatchedWithBoards => "witness",
+            Self::Fenced => "fence",
+        }
+    }
+
+    fn boards(self) -> bool {
+        matches!(self, Self::WatchedWithBoards | Self::Fenced)
+    }
+
+    /// Its folder.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Manual => "pair",
+            Self::Watched => "watched",
+            Self::WatchedWithBoards => "boards",
+            Self::Fenced => "fenced",
+        }
+    }
 }
 
 /// Where the shared pairs are, once they were formed.
@@ -58,12 +86,28 @@ impl Context<'_> {
     /// # Errors
     /// When it cannot be made.
     pub fn two_boxes(&self, dir: &Path, kind: Kind) -> anyhow::Result<Lab> {
-        let spec = Spec::new(dir, self.image, self.accel, kind == Kind::Watched)?;
+        self.two_boxes_with(dir, kind, |_, _| {})
+    }
+
+    /// The same with something changed beforehand.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn two_boxes_with(
+        &self,
+        dir: &Path,
+        kind: Kind,
+        change: impl FnOnce(&mut Spec, &mut Wishes),
+    ) -> anyhow::Result<Lab> {
+        let mut spec = Spec::new(dir, self.image, self.accel, kind.mode() == "witness")?;
+        spec.boards = kind.boards();
         let mut wishes = Wishes::manual("lab", self.accel);
+        wishes.mode = kind.mode().into();
+        wishes.boards = kind.boards();
+        change(&mut spec, &mut wishes);
         let seed = dir.join("seed");
         let site = if spec.witness {
             let mut witness = Witness::new(self.image, &dir.join("witness"), spec.doors.witness)?;
-            wishes.mode = "witness".into();
             wishes.fingerprint = Some(witness.fingerprint()?);
             let site = Site::make(&seed, &wishes)?;
             witness.start()?;
@@ -91,10 +135,7 @@ impl Context<'_> {
         if self.shared.formed.borrow().contains_key(&kind) {
             return Ok(());
         }
-        let dir = self.common.join(match kind {
-            Kind::Manual => "pair",
-            Kind::Watched => "watched",
-        });
+        let dir = self.common.join(kind.word());
         let mut lab = self.two_boxes(&dir, kind)?;
         lab.look(|lab| {
             let begun = now();
@@ -157,12 +198,16 @@ impl Context<'_> {
         self.taken_back(Kind::Manual, true, run)
     }
 
-    /// The same with the pair that has a witness.
+    /// The same with the pair of another kind.
     ///
     /// # Errors
     /// The scenario's.
-    pub fn with_watched(&self, run: impl FnOnce(&mut Lab) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        self.taken_back(Kind::Watched, false, run)
+    pub fn with_kind(
+        &self,
+        kind: Kind,
+        run: impl FnOnce(&mut Lab) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.taken_back(kind, false, run)
     }
 
     fn taken_back(

@@ -19,7 +19,7 @@ mod updates;
 mod witness;
 mod written_copies;
 
-pub use formed::Shared;
+pub use formed::{Kind, Lab, Shared};
 
 use crate::harness::Image;
 use crate::harness::accel::Accel;

@@ -23,7 +23,8 @@ pub struct Soak {
 }
 
 /// All long runs.
-pub const ALL: &[Soak] = &[super::pair_power_cuts::SOAK, super::failover::SOAK, super::updates::SOAK];
+pub const ALL: &[Soak] =
+    &[super::pair_power_cuts::SOAK, super::failover::SOAK, super::failover::CYCLES, super::updates::SOAK];
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod failover;
 mod update;
 mod witness;
 
@@ -13,8 +14,9 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         Some((name, rest)) if name == "witness" => witness::run(rest),
         Some((name, rest)) if name == "build" => build::run(rest),
         Some((name, rest)) if name == "boot" => boot::run(rest),
+        Some((name, rest)) if name == "failover" => failover::run(rest),
         Some((name, rest)) if name == "update" => update::run(rest),
-        _ => Err("which? There is: build, boot, update, witness".into()),
+        _ => Err("which? There is: build, boot, failover, update, witness".into()),
     }
 }
 

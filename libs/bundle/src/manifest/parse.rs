@@ -2,7 +2,8 @@
 
 use super::table::{Placed, Table, digest, note, number, time, word, words};
 use super::{
-    BLOCK, BLOCKS_MAX, Compatible, Leaves, MANIFEST_MAX, Manifest, Part, Payload, PayloadName, SCHEMA, Span, Wave,
+    BLOCK, BLOCKS_MAX, Compatible, Leaves, MANIFEST_MAX, Manifest, Part, Payload, PayloadName, SCHEMA, Span,
+    Wave,
 };
 use crate::index;
 use crate::{Time, Version};

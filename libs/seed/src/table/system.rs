@@ -78,4 +78,3 @@ pub(super) const UPDATE: &[Key] = &[
 
 pub(super) const INSTALL: &[Key] =
     &[Key::new("install.disk", Device, Live, "Disk to install to when the box was booted from the network.")];
-

@@ -9,7 +9,7 @@ use crate::agent::peer::wire::Said;
 use crate::agent::witness::ask;
 use crate::witness::client::Keeper;
 use pair_core::effect::{Alarm, Effect, Query};
-use pair_core::event::{Answer, Event, Power, RequestId, Timer};
+use pair_core::event::{Answer, Event, RequestId, Timer};
 use pair_core::message::{Message, WitnessId};
 use std::time::Duration;
 use tokio::task::spawn_local;
@@ -110,15 +110,10 @@ impl Agent {
                 }
             }
             Effect::Ask { request, witness, query } => self.ask_witness(request, witness, query),
-            Effect::PowerOff { request } => {
-                self.problem("power", "this version cannot switch the other node's power off");
-                let inputs = self.inputs.clone();
-                spawn_local(async move {
-                    let _ = inputs.send(Input::Power(request, Power::NotOff)).await;
-                });
-            }
-            Effect::PowerOn => {}
+            Effect::PowerOff { request } => self.power_off(request),
+            Effect::PowerOn => self.power_on(),
             Effect::Answer { id, code } => {
+                self.granted(code);
                 if let Some(reply) = self.questions.remove(&id) {
                     let _ = reply.send(Reply::Code(code.number()));
                 }
@@ -208,7 +203,9 @@ impl Agent {
 
     fn arm(&mut self, timer: Timer) {
         let duration = self.config.duration(timer, self.retries, self.node.view().frozen);
-        self.arm_for(timer, duration);
+        // In mode `fence` the active node's own attempt needs a start, or a cut cable would cost both.
+        let more = if timer == Timer::Claim { self.head_start() } else { Duration::ZERO };
+        self.arm_for(timer, duration + more);
     }
 
     pub(super) fn arm_for(&mut self, timer: Timer, duration: Duration) {

@@ -1,6 +1,7 @@
 //! What the agent takes, and the tasks that bring it.
 
 use super::duplicate::Found;
+use super::power;
 use crate::agent::config::Config;
 use crate::agent::control::{Asked, Reply};
 use crate::agent::drbd::orders::{Order, is_just_created};
@@ -50,6 +51,8 @@ pub enum Input {
     },
     /// The power device answered.
     Power(RequestId, Power),
+    /// Work at the other node's power switch has ended.
+    Switch(power::Done),
     /// A timer fired.
     Timer(Timer, u64),
     /// Somebody asks on the control socket.

@@ -46,6 +46,7 @@ impl Agent {
                 .to_owned(),
             },
             virtual_ip: self.config.virtual_ips.iter().map(held).collect(),
+            fence: self.fence_status(),
             problems: self.problem_list(),
         }
     }

@@ -97,8 +97,11 @@ mod tests {
             version: "1".into(),
             watchdog: false,
         };
-        let word = crate::update::channel::kept::Word { name: "stable".into(), serial: 1, digest: "00".into() };
-        for said in [Said::Channel(word), Said::Alive, Said::Core(Message::YourTurn), Said::Greeting(greeting)] {
+        let word =
+            crate::update::channel::kept::Word { name: "stable".into(), serial: 1, digest: "00".into() };
+        for said in
+            [Said::Channel(word), Said::Alive, Said::Core(Message::YourTurn), Said::Greeting(greeting)]
+        {
             assert_eq!(Said::decode(&said.encode()).unwrap(), said);
         }
         assert!(Said::decode(b"{\"sing\":1}").is_err());

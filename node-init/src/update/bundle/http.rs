@@ -81,7 +81,8 @@ impl Http {
     /// # Errors
     /// The server's, or that the file is larger.
     pub fn whole(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        let named = |error: io::Error, address: &Uri| io::Error::new(error.kind(), format!("{address}: {error}"));
+        let named =
+            |error: io::Error, address: &Uri| io::Error::new(error.kind(), format!("{address}: {error}"));
         match self.ask(&What::Whole(most)).map_err(|error| named(error, &self.address))? {
             Some(bytes) => Ok(bytes.to_vec()),
             None => Err(named(io::ErrorKind::ConnectionReset.into(), &self.address)),
@@ -125,7 +126,8 @@ impl Ranges for Http {
         let named =
             |error: io::Error, address: &Uri| io::Error::new(error.kind(), format!("{address}: {error}"));
         for _ in 0..2 {
-            let answer = self.ask(&What::Range(range.clone())).map_err(|error| named(error, &self.address))?;
+            let answer =
+                self.ask(&What::Range(range.clone())).map_err(|error| named(error, &self.address))?;
             if let Some(bytes) = answer {
                 return Ok(bytes.to_vec());
             }
@@ -246,11 +248,7 @@ enum Answer {
     Moved(String),
 }
 
-async fn get(
-    sender: &mut SendRequest<Empty<Bytes>>,
-    address: &Uri,
-    what: &What,
-) -> io::Result<Answer> {
+async fn get(sender: &mut SendRequest<Empty<Bytes>>, address: &Uri, what: &What) -> io::Result<Answer> {
     use What::{Range, Whole};
     let path = address.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
     let host = address.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default();
@@ -278,7 +276,9 @@ async fn get(
         let content = text(header::CONTENT_RANGE).unwrap_or_default();
         let tag = text(header::ETAG).or_else(|| text(header::LAST_MODIFIED));
         let most = match (what, status) {
-            (Range(range), StatusCode::PARTIAL_CONTENT) if content.starts_with(&format!("bytes {}-", range.start)) => {
+            (Range(range), StatusCode::PARTIAL_CONTENT)
+                if content.starts_with(&format!("bytes {}-", range.start)) =>
+            {
                 usize::try_from(range.end - range.start).map_err(io::Error::other)?
             }
             (Whole(most), StatusCode::OK) => *most,

@@ -277,7 +277,8 @@ impl Bundles {
         let (floor, refused) = (stock.floor(), self.failed()?);
         // Who made the plan was asked.
         let one_way = Version::parse(&job.version);
-        let admitted = verified.admit(&Node { one_way: one_way.as_ref(), ..self.node(floor.as_ref(), &refused) });
+        let admitted =
+            verified.admit(&Node { one_way: one_way.as_ref(), ..self.node(floor.as_ref(), &refused) });
         let (admitted, _) = admitted.map_err(|refused| Trouble::lasting(refused.to_string()))?;
         fits(&admitted, job)?;
         Ok(admitted)

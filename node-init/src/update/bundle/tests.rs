@@ -68,7 +68,12 @@ fn pack_all(system: &System, kernel: &[u8], keys: &[u8], change: impl FnOnce(&mu
 
 impl Bundles {
     /// As an operator has it opened, without further words.
-    pub fn open(&self, body: Option<Body>, origin: Option<String>, now: Option<Time>) -> Result<Offer, Trouble> {
+    pub fn open(
+        &self,
+        body: Option<Body>,
+        origin: Option<String>,
+        now: Option<Time>,
+    ) -> Result<Offer, Trouble> {
         self.open_on(body, origin, now, &Terms::default())
     }
 }
@@ -163,14 +168,22 @@ fn what_is_not_for_this_node_is_refused_by_name_and_nothing_is_written() {
     refused(&expired, at_once, "it was to be installed before");
     let span = |min| Span { min, max: 99 };
     refused(&pack(&new, &[1], |manifest| manifest.compatible.pair_protocol = span(2)), at_once, "protocol");
-    refused(&pack(&new, &[1], |manifest| {
-        manifest.compatible.datastore = span(18);
-        manifest.leaves.datastore = 18;
-    }), at_once, "datastore");
-    refused(&pack(&new, &[1], |manifest| {
-        manifest.compatible.state = span(2);
-        manifest.leaves.state = 2;
-    }), at_once, "state partition");
+    refused(
+        &pack(&new, &[1], |manifest| {
+            manifest.compatible.datastore = span(18);
+            manifest.leaves.datastore = 18;
+        }),
+        at_once,
+        "datastore",
+    );
+    refused(
+        &pack(&new, &[1], |manifest| {
+            manifest.compatible.state = span(2);
+            manifest.leaves.state = 2;
+        }),
+        at_once,
+        "state partition",
+    );
     let damaged = |node: &OneNode| {
         let path = node.bundles.place.path(path::UPDATE_STOCK);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -64,7 +64,11 @@ impl Driver {
         use UpdateReason::{Abandoned, Done, Idle, Refused};
         let over = matches!(self.reason(), Some(Idle | Done | Abandoned | Refused));
         let open = self.kept.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Open);
-        over && !open && !self.rebooting && self.stopped.is_none() && self.next.is_empty() && self.todo.is_empty()
+        over && !open
+            && !self.rebooting
+            && self.stopped.is_none()
+            && self.next.is_empty()
+            && self.todo.is_empty()
     }
 
     /// Versions that are not tried again.

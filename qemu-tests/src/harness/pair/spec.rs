@@ -4,6 +4,7 @@ use super::super::accel::Accel;
 use super::super::lan::Port;
 use super::super::site::{self, Side};
 use super::super::vm::{self, Card, Config};
+use super::super::write_log::{self, Replayed};
 use super::super::{Deadline, Image, host_port};
 use anyhow::bail;
 use edgepair_host_io::sandbox::Mount;
@@ -58,6 +59,9 @@ pub struct Doors {
     pub postgres: u16,
     /// Where the witness listens.
     pub witness: u16,
+    /// Where the management boards of node a and b listen.
+    #[serde(default)]
+    pub boards: [u16; 2],
 }
 
 impl Doors {
@@ -66,9 +70,11 @@ impl Doors {
     /// # Errors
     /// The kernel's.
     pub fn free() -> anyhow::Result<Self> {
-        match host_port::free_ports(4)?[..] {
-            [a, b, postgres, witness] => Ok(Self { ssh: [a, b], postgres, witness }),
-            _ => bail!("there are no four free ports"),
+        match host_port::free_ports(6)?[..] {
+            [a, b, postgres, witness, one, two] => {
+                Ok(Self { ssh: [a, b], postgres, witness, boards: [one, two] })
+            }
+            _ => bail!("there are no six free ports"),
         }
     }
 }
@@ -86,6 +92,9 @@ pub struct Spec {
     pub doors: Doors,
     /// Whether there is a witness.
     pub witness: bool,
+    /// Whether the nodes have management boards.
+    #[serde(default)]
+    pub boards: bool,
     /// Whether every write and flush of the disks is recorded.
     pub write_log: bool,
 }
@@ -113,6 +122,7 @@ impl Spec {
             kvm: accel == Accel::Kvm,
             doors: Doors::free()?,
             witness,
+            boards: false,
             write_log: false,
         })
     }
@@ -124,6 +134,7 @@ impl Spec {
     pub fn copy(&self, dir: &Path) -> anyhow::Result<Self> {
         let mut copy = Self::new(dir, &self.image, self.accel(), self.witness)?;
         copy.write_log = self.write_log;
+        copy.boards = self.boards;
         for side in Side::BOTH {
             fs::create_dir_all(copy.node(side))?;
             site::copy_sparse(&self.flashed(side), &copy.flashed(side))?;
@@ -163,6 +174,21 @@ impl Spec {
             "virtio-blk-pci,drive=disk1,bootindex=9,serial=edgepair-disk1",
         ];
         Ok(Extra { arguments: arguments.map(str::to_owned).into(), mounts: vec![below], mac: None })
+    }
+
+    /// Makes a node's disk anew as a power cut may leave it, from what was recorded since it was flashed: without what was
+    /// written after a flush, the last one for `back` 0. The node is off, and has been on once since.
+    ///
+    /// # Errors
+    /// When nothing was recorded, or it cannot be made.
+    pub fn drop_unflushed(&self, side: Side, back: usize) -> anyhow::Result<Replayed> {
+        let dir = self.node(side);
+        let raw = self.dir.join(format!("replayed-{side}.img"));
+        let seen = write_log::replay(&dir.join("writes.blocks"), &self.flashed(side), &raw, DISK, back)?;
+        fs::remove_file(dir.join("disk.qcow2"))?;
+        vm::whole_disk(&self.image, &dir, &raw, "disk.qcow2")?;
+        fs::remove_file(raw)?;
+        Ok(seen)
     }
 
     pub(super) fn lan(&self) -> PathBuf {

@@ -57,6 +57,8 @@ pub(super) fn of(image: &Image, config: &Config, accel: Accel, paused: bool) -> 
         "chardev:serial0",
     ]);
     add(&["-qmp", "unix:/build/qmp.sock,server=on,wait=off", "-monitor", "none"]);
+    // A second one, for the machine's management board: QEMU serves one client at a time on each.
+    add(&["-qmp", "unix:/build/bmc.sock,server=on,wait=off"]);
     add(&["-device", "virtio-serial-pci"]);
     add(&["-chardev", "socket,id=guest0,path=/build/guest.sock,server=on,wait=off"]);
     add(&["-device", &format!("virtserialport,chardev=guest0,name={}", guest::PORT)]);

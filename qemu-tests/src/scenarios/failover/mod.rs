@@ -6,11 +6,18 @@
 mod active_power_cut;
 mod agent_hung;
 mod agent_killed;
+mod board_dead;
 mod both_off;
+mod cloned_card;
 mod crash_loop;
+mod cycles;
 mod dies_in_resync;
 mod disk_error;
 mod disk_full;
+mod dropped_writes;
+mod fence_beside_witness;
+mod fence_hang;
+mod fence_link_cut;
 mod flapping_link;
 mod frozen;
 mod keepalived_killed;
@@ -25,9 +32,10 @@ mod suspended;
 mod witness_down;
 mod witness_restored;
 
+pub use cycles::SOAK as CYCLES;
 pub use soak::SOAK;
 
-use super::formed::{Lab, now};
+use super::formed::{Kind, Lab, now};
 use super::{Context, Scenario};
 use crate::harness::Deadline;
 use crate::harness::inner::{self, InnerWriters};
@@ -52,10 +60,16 @@ pub const ESSENTIAL: &[Scenario] = &[
 /// The other rows: by name, and all in the long run.
 pub const MORE: &[Scenario] = &[
     agent_hung::SCENARIO,
+    board_dead::SCENARIO,
+    cloned_card::SCENARIO,
     crash_loop::SCENARIO,
     dies_in_resync::SCENARIO,
     disk_error::SCENARIO,
     disk_full::SCENARIO,
+    dropped_writes::SCENARIO,
+    fence_beside_witness::SCENARIO,
+    fence_hang::SCENARIO,
+    fence_link_cut::SCENARIO,
     flapping_link::SCENARIO,
     frozen::SCENARIO,
     keepalived_killed::SCENARIO,
@@ -79,6 +93,30 @@ impl Watched<'_> {
     pub(super) fn start(&mut self, context: &Context<'_>, side: Side) -> anyhow::Result<()> {
         self.lab.pair.start(side)?;
         self.lab.pair.node(side)?.wait_shell(context.seconds(60))?;
+        self.start_inner(side)
+    }
+
+    /// Waits until a node's management board was asked for these, in order, before anything else in this row.
+    fn wait_asked(&mut self, side: Side, wanted: &[&str], deadline: Deadline) -> anyhow::Result<()> {
+        loop {
+            let asked = self.lab.pair.board(side)?.asked();
+            if asked.iter().zip(wanted).filter(|(one, other)| one == other).count() == wanted.len() {
+                return Ok(());
+            }
+            ensure!(
+                !deadline.passed(),
+                "the board of node {side} was asked for {asked:?}, not for {wanted:?}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until a node that its management board has switched off and on is there again, with its writer.
+    fn wait_switched(&mut self, context: &Context<'_>, side: Side) -> anyhow::Result<()> {
+        self.wait_asked(side, &["ForceOff", "On"], context.seconds(90))?;
+        let vm = self.lab.pair.node(side)?;
+        vm.was_reset();
+        vm.wait_shell(context.seconds(60))?;
         self.start_inner(side)
     }
 
@@ -119,10 +157,11 @@ impl Watched<'_> {
         let deadline = context.seconds(120);
         let active = loop {
             let active = self.lab.pair.wait_formed(deadline, &mut |_| {})?;
-            // Whole is also what the record says: a pair that is not paired there has no successor.
+            // Whole is also what the record says, where there is one: a pair that is not paired there has no successor.
             let mut records = Vec::new();
             for side in Side::BOTH {
-                records.push(self.lab.pair.status(side)?.record);
+                let status = self.lab.pair.status(side)?;
+                records.extend((status.mode == "witness").then_some(status.record));
             }
             if records.iter().all(|record| record.as_deref() == Some("paired")) {
                 break active;
@@ -142,7 +181,17 @@ pub(super) fn row(
     most: usize,
     fault: impl FnOnce(&mut Watched<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    context.with_watched(|lab| {
+    row_of(context, Kind::Watched, most, fault)
+}
+
+/// The same with a pair of another kind.
+fn row_of(
+    context: &Context<'_>,
+    kind: Kind,
+    most: usize,
+    fault: impl FnOnce(&mut Watched<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    context.with_kind(kind, |lab| {
         let active = lab.active;
         let inner = InnerWriters::watch(&lab.pair);
         let writer = Writer::start(&lab.reach, 1, &lab.folder(Side::A).join("acknowledged.log"))?;
@@ -153,6 +202,7 @@ pub(super) fn row(
         watched.writer.wait_for(20, context.seconds(30))?;
         watched.inner.wait_for(active, context.seconds(30))?;
         fault(&mut watched)?;
+        verify(&mut watched, context)?;
         let Watched { lab, writer, inner, .. } = watched;
         let outside = Verdict::check(&lab.reach, &writer.stop()?)?;
         let seen = inner.seen();
@@ -173,12 +223,13 @@ pub(super) fn row(
     })
 }
 
-/// Both disks hold the same: DRBD reads and compares them block by block. Minutes on emulated processors, so only where
-/// `EDGEPAIR_VERIFY` is set, as in long runs.
-fn verify(watched: &mut Watched<'_>, context: &Context<'_>, active: Side) -> anyhow::Result<()> {
+/// Both disks hold the same: DRBD reads and compares them block by block, while the writers go on. Minutes on emulated
+/// processors, so only where `EDGEPAIR_VERIFY` is set, as in long runs.
+fn verify(watched: &mut Watched<'_>, context: &Context<'_>) -> anyhow::Result<()> {
     if std::env::var_os("EDGEPAIR_VERIFY").is_none() {
         return Ok(());
     }
+    let active = watched.wait_whole(context)?;
     let vm = watched.lab.pair.node(active)?;
     let begun = now();
     vm.guest.run("drbdadm verify edgepair")?;

@@ -287,7 +287,8 @@ impl World {
 
     pub async fn order(&mut self, at: usize, version: &str, solo: bool, limit: u64) -> Result<(), String> {
         let (reply, mut answer) = oneshot::channel();
-        let start = Start { file: version.to_owned(), solo, limit: Some(limit), one_way: None, channel: None };
+        let start =
+            Start { file: version.to_owned(), solo, limit: Some(limit), one_way: None, channel: None };
         self.hosts[at].driver.as_mut().unwrap().start(start, None, reply);
         for _ in 0..10 {
             self.settle(at).await;
