@@ -378,7 +378,8 @@ proptest! {
             Decision::Start { until } => {
                 prop_assert!(automatic && whole && !busy && clock && !fails);
                 prop_assert!(channel.issued.0 <= now && now < channel.expires.0);
-                prop_assert!(until.is_none_or(|until| until.0 > now && !matches!(at(until.0), Decision::Start { .. })));
+                let over = |until: Time| until.0 > now && !matches!(at(until.0), Decision::Start { .. });
+                prop_assert!(until.is_none_or(over), "it may still begin at {:?}", until);
                 for list in [&channel.windows, &own] {
                     let now = i64::try_from(now).expect("a time");
                     prop_assert_eq!(edgepair_window::open(&[list], offset, now..now + 1).len(), 1);
@@ -386,7 +387,8 @@ proptest! {
             }
             Decision::Wait(Wait::Window(turn) | Wait::Spread(turn)) => {
                 prop_assert!(turn.0 > now);
-                prop_assert!(!matches!(at(turn.0 - 1), Decision::Start { .. }));
+                let early = matches!(at(turn.0 - 1), Decision::Start { .. });
+                prop_assert!(!early, "it begins before its turn");
                 if turn < channel.expires {
                     let then = at(turn.0);
                     prop_assert!(matches!(then, Decision::Start { .. }), "{then:?} at {turn}");

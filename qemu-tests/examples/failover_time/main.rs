@@ -44,32 +44,38 @@ struct Arguments {
 }
 
 /// What a system is asked; the names of its figures in the journal.
-pub const CUT: &str = "power cut";
-pub const SWITCH: &str = "switchover";
-pub const RSS: &str = "rss";
-pub const CPU: &str = "cpu";
-pub const COMMITS: &str = "commits";
-pub const COMMITS_ALONE: &str = "commits, one node without replication";
+pub(crate) const CUT: &str = "power cut";
+pub(crate) const SWITCH: &str = "switchover";
+pub(crate) const RSS: &str = "rss";
+pub(crate) const CPU: &str = "cpu";
+pub(crate) const COMMITS: &str = "commits";
+pub(crate) const COMMITS_ALONE: &str = "commits, one node without replication";
 
 /// What all measurements share.
-pub struct Bench {
-    pub accel: Accel,
-    pub runs: usize,
-    pub journal: Journal,
+pub(crate) struct Bench {
+    pub(crate) accel: Accel,
+    pub(crate) runs: usize,
+    pub(crate) journal: Journal,
 }
 
 impl Bench {
-    pub fn seconds(&self, on_real_hardware: u64) -> Deadline {
+    pub(crate) fn seconds(&self, on_real_hardware: u64) -> Deadline {
         Deadline::seconds(on_real_hardware * self.accel.patience())
     }
 
     /// Whether there are enough figures of this kind.
-    pub fn has(&self, system: &str, what: &str, wanted: usize) -> bool {
+    pub(crate) fn has(&self, system: &str, what: &str, wanted: usize) -> bool {
         self.journal.figures(system, what).len() >= wanted
     }
 
     /// Pulls the active node's plug while a writer goes on; seconds to the first write acknowledged afterwards.
-    pub fn cut(&self, pair: &mut Pair, reach: &Reach, active: Side, log: &Path) -> anyhow::Result<f32> {
+    pub(crate) fn cut(
+        &self,
+        pair: &mut Pair,
+        reach: &Reach,
+        active: Side,
+        log: &Path,
+    ) -> anyhow::Result<f32> {
         let writer = Writer::start(reach, 1, log)?;
         writer.wait_for(20, self.seconds(40))?;
         let begun = now();
@@ -83,7 +89,7 @@ impl Bench {
     }
 
     /// Moves the role in order while a writer goes on; the longest time between two acknowledged writes.
-    pub fn switch(
+    pub(crate) fn switch(
         &self,
         reach: &Reach,
         log: &Path,
@@ -177,6 +183,6 @@ fn median(runs: &[f32]) -> Option<f32> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -170,7 +170,7 @@ mod tests {
         let whole = log(&[(0, 0, 1), (0, FLUSH, 0), (1, FUA, 2)]);
         let (seen, disk) = replayed(&whole[..whole.len() - 100], 0);
         assert_eq!((seen.flushes, disk[1]), (1, 9));
-        let mut zeros = whole.clone();
+        let mut zeros = whole;
         zeros.extend([0; 2048]);
         assert_eq!(replayed(&zeros, 0).0.flushes, 2);
         let dir = tempfile::tempdir().unwrap();

@@ -257,8 +257,11 @@ fn an_older_file_does_not_come_back_on_either_node() {
     assert!(first.watcher.order(None, None).unwrap_err().contains("active node"));
 }
 
+/// Names and contents.
+type Files = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 /// A server that knows nothing but whole files; `None` is not there.
-fn serve(files: Arc<Mutex<Vec<(String, Vec<u8>)>>>) -> String {
+fn serve(files: Files) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
