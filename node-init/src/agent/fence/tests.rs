@@ -88,7 +88,7 @@ fn seed(password: &str) -> FenceDevice {
 }
 
 /// Long enough for a machine that is busy with something else.
-const AMPLE: u64 = 30_000;
+const AMPLE: u64 = 300_000;
 
 #[test]
 fn off_is_what_was_read_back_and_on_again_as_well() {
@@ -152,8 +152,9 @@ fn a_wrong_password_is_no_proof_and_is_not_tried_for_long() {
 #[test]
 fn an_order_that_was_taken_is_no_proof() {
     let board = Board::new("lies");
-    let why = board.off(2_500).unwrap_err();
-    assert!(why.contains("still reads as on"), "{why}");
+    // Whether the time is over in a look or between two depends on how busy this machine is.
+    assert!(board.off(5_000).is_err());
+    assert_eq!(board.read("power"), "on");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn ask(root: &Path, board: &Bmc, action: &str, authority: Option<&Path>, passwor
             authority.map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
         )
         .stdin(text)
-        .within(Duration::from_secs(60));
+        .within(Duration::from_secs(300));
     match HostRunner.run(&call) {
         Ok(output) => (0, output.text().trim().to_owned()),
         Err(CommandError::Failed { status, stdout, tail, .. }) => {
