@@ -340,12 +340,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("alive");
         // The child holds the pipes open and would write after the limit.
-        let script = format!("echo begun >&2; (sleep 2; echo alive >{}) & sleep 60", file.display());
-        let call = Invocation::new("sh").args(["-c", &script]).within(Duration::from_millis(300));
+        let script = format!("echo begun >&2; (sleep 6; echo alive >{}) & sleep 60", file.display());
+        let call = Invocation::new("sh").args(["-c", &script]).within(Duration::from_secs(3));
         let error = HostRunner.run(&call).expect_err("it is late");
         assert!(matches!(error, CommandError::Late { .. }), "{error}");
         assert_eq!(error.tail(), "begun");
-        std::thread::sleep(Duration::from_millis(2500));
+        std::thread::sleep(Duration::from_secs(5));
         assert!(!file.exists(), "what the program started is still alive");
     }
 
