@@ -39,6 +39,11 @@ const LAW: &[(&str, &[&str], &str)] = &[
         "a bundle is read from any reader, at a time that is given",
     ),
     (
+        "libs/extension/src",
+        &["std::fs", "std::net", "std::process", "tokio", "SystemTime", "Instant"],
+        "an extension is read from any reader",
+    ),
+    (
         "libs/signature/src",
         &["std::fs", "std::process", "std::net"],
         "keys and signatures are texts and bytes",
