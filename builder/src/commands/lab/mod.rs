@@ -75,6 +75,11 @@ enum LabCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Print what kubectl on this computer needs to reach the pair's Kubernetes at the virtual IP.
+    #[command(
+        after_help = "Example:\n  edgepair lab kubeconfig > lab.yaml && kubectl --kubeconfig lab.yaml get nodes\n\nNeeds an image with k3s (edgepair build --k3s) and a seed with the table [kubernetes]."
+    )]
+    Kubeconfig,
     /// Pull the plug of a node, or of the witness.
     #[command(after_help = "Example:\n  edgepair lab kill a")]
     Kill {
@@ -167,6 +172,7 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         LabCommand::Ssh { node, command } => enter::ssh(&lab, node, &command),
         LabCommand::Shell { node, command } => enter::shell(&lab, node, &command),
         LabCommand::Psql { options } => enter::psql(&lab, &options),
+        LabCommand::Kubeconfig => enter::kubeconfig(&lab),
         LabCommand::Kill { machine } => order(&lab, &Order::power(machine, false), "its plug is pulled"),
         LabCommand::Start { machine } => order(&lab, &Order::power(machine, true), "it is on"),
         LabCommand::Pause { node } => {

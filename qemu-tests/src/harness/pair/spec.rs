@@ -56,6 +56,9 @@ pub struct Doors {
     pub ssh: [u16; 2],
     /// PostgreSQL at the virtual IP.
     pub postgres: u16,
+    /// The Kubernetes API at the virtual IP.
+    #[serde(default)]
+    pub kubernetes: u16,
     /// Where the witness listens.
     pub witness: u16,
 }
@@ -66,9 +69,9 @@ impl Doors {
     /// # Errors
     /// The kernel's.
     pub fn free() -> anyhow::Result<Self> {
-        match host_port::free_ports(4)?[..] {
-            [a, b, postgres, witness] => Ok(Self { ssh: [a, b], postgres, witness }),
-            _ => bail!("there are no four free ports"),
+        match host_port::free_ports(5)?[..] {
+            [a, b, postgres, kubernetes, witness] => Ok(Self { ssh: [a, b], postgres, kubernetes, witness }),
+            _ => bail!("there are no five free ports"),
         }
     }
 }
