@@ -49,6 +49,8 @@ pub enum Request {
     UpdateStart(Start),
     /// Boot the other version again, on this node.
     UpdateRollback,
+    /// Choose the version of k3s that the pair runs.
+    ExtensionUse(String),
 }
 
 impl Request {

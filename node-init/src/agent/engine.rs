@@ -8,6 +8,7 @@ mod datastore;
 mod duplicate;
 mod effects;
 mod input;
+mod k3s;
 mod meet;
 mod observe;
 mod operator;
@@ -16,6 +17,7 @@ mod status;
 mod update;
 
 pub use input::Input;
+use k3s::K3s;
 
 use super::config::Config;
 use super::control::Reply;
@@ -23,6 +25,7 @@ use super::drbd::orders::Order;
 use super::drbd::proc::Device;
 use super::form::Formation;
 use super::history::{History, Kind};
+use super::kubernetes::Keeper;
 use super::log;
 use super::peer::wire::Greeting;
 use super::peer::{self, Mouth, SILENCE};
@@ -134,6 +137,10 @@ pub struct Agent {
     turn: Option<Instant>,
     /// Updates; absent where there is nothing to update.
     update: Option<Driver>,
+    /// Which k3s runs here, and what is known of the cluster.
+    k3s: K3s,
+    /// Does what is to be done in the cluster; absent without Kubernetes.
+    keeper: Option<Keeper>,
     /// Names this run of the agent.
     run: u64,
     /// Runs of the other agent that are over.
@@ -188,6 +195,8 @@ pub fn start(
     let mut history = History::new(&ports.place);
     history.note(Kind::Start, &format!("the agent of {} {} begins", config.names.0, boot.version));
     let update = update::start(&config, &boot, &ports, &inputs);
+    let keeper = Keeper::start(ports.clone(), &config, input::map(&inputs, Input::Kubernetes));
+    let k3s = K3s::load(&ports.place)?;
     let mut agent = Agent {
         node: Node::new(me, memory.durable, Rules::ALL),
         config,
@@ -229,6 +238,8 @@ pub fn start(
         ticks: 0,
         turn: None,
         update,
+        k3s,
+        keeper,
         run: u64::from_be_bytes(base),
         gone_runs: VecDeque::new(),
     };
@@ -315,6 +326,8 @@ impl Agent {
             Input::Keepalived(line) => self.keepalived(&line),
             Input::Duplicates(found) => self.duplicates(&found),
             Input::Update(done) => self.update_done(*done),
+            Input::Kubernetes(state) => self.kubernetes_is(state),
+            Input::K3sChanged(result) => self.k3s_changed(result),
         }
         self.settle();
     }
@@ -370,6 +383,7 @@ impl Agent {
         self.keep_address();
         self.look_for_duplicates();
         self.look_at_space();
+        self.k3s_tick();
         if self.ticks % GREET == 0 {
             // One that was lost on the way is made good.
             self.greet();

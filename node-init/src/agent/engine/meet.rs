@@ -117,6 +117,7 @@ impl Agent {
         let first = self.peer.greeting.as_ref() != Some(&greeting);
         self.peer.greeting = Some(greeting);
         self.peer.refused = None;
+        self.k3s_heard();
         if first {
             self.greet();
             self.fire(Timer::Hello);
@@ -135,6 +136,7 @@ impl Agent {
             seed: self.config.seed.clone(),
             version: self.boot.version.clone(),
             watchdog: self.ports.kernel.watchdog(),
+            k3s: self.own_k3s().map(Box::new),
         }));
     }
 

@@ -29,6 +29,9 @@ pub struct Greeting {
     pub version: String,
     /// A hardware watchdog is armed there.
     pub watchdog: bool,
+    /// How its k3s is; absent without Kubernetes, and from versions that know nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k3s: Option<Box<crate::extension::decide::Node>>,
 }
 
 /// One frame.
@@ -82,9 +85,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    #[test]
-    fn what_is_said_is_understood() {
-        let greeting = Greeting {
+    fn known() -> Greeting {
+        Greeting {
             protocol: PROTOCOL,
             run: 1,
             side: Side::A,
@@ -94,10 +96,19 @@ mod tests {
             seed: "00".into(),
             version: "1".into(),
             watchdog: false,
-        };
+            k3s: None,
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_understood() {
+        let greeting = known();
         for said in [Said::Alive, Said::Core(Message::YourTurn), Said::Greeting(greeting)] {
             assert_eq!(Said::decode(&said.encode()).unwrap(), said);
         }
+        // From a version that knows nothing of k3s, and from one that knows more.
+        let old = Said::Greeting(Greeting { k3s: Some(Box::default()), ..known() }).encode();
+        assert!(String::from_utf8_lossy(&old).contains("\"k3s\":{"));
         assert!(Said::decode(b"{\"sing\":1}").is_err());
         assert_eq!(protocol_of(&Said::Alive.encode()), None);
     }
