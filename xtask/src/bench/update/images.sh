@@ -41,7 +41,12 @@ usual='-zzstd,level=5 -C131072'
 # Files of a package that the image has as well, as a tar.
 tar -tf "$root/root.tar" | sort > work/have
 deb() { # package version → debs/package.deb
-  [ -e "debs/$1.deb" ] || (cd work && rm -f ./*.deb && APT_CONFIG="$(ls -td "$cache"/apt/*/apt.conf | head -n 1)" apt-get -qq download "$1=$2" && mv ./*.deb "../debs/$1.deb")
+  [ -e "debs/$1.deb" ] && return
+  apt=$(ls -td "$cache"/apt/*/state | head -n 1); apt=${apt%/state}
+  (cd work && rm -f ./*.deb && apt-get -qq -o Dir::State="$apt/state" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt/cache" \
+    -o Dir::Etc::sourcelist="$apt/etc/sources.list" -o Dir::Etc::sourceparts=/dev/null -o APT::Architecture=amd64 -o APT::Sandbox::User=root \
+    download "$1=$2")
+  mv work/*.deb "debs/$1.deb"
 }
 files() { # deb: those of its files that the image has
   rm -rf work/tree; mkdir work/tree; dpkg-deb --fsys-tarfile "$1" | tar -x -C work/tree
@@ -71,10 +76,13 @@ if [ ! -e images/kernel.hash ]; then
   comm -12 work/wanted work/files > work/both
   cp "$root/root.tar" work/root.tar
   tar --delete -f work/root.tar "./usr/lib/modules/$now"
-  { cat work/root.tar "$overlay/overlay.tar"; tar -c --owner=0 --group=0 --numeric-owner --no-recursion -C work/tree --files-from=work/both; } | make kernel "$usual"
-  rm -f work/root.tar
+  tar -c --owner=0 --group=0 --numeric-owner --no-recursion -C work/tree --files-from=work/both > work/modules.tar
+  # Where entries were taken out there is an end of the archive, which --concatenate takes away.
+  tar --concatenate -f work/root.tar "$overlay/overlay.tar" work/modules.tar
+  make kernel "$usual" < work/root.tar
+  rm -f work/root.tar work/modules.tar
 fi
-[ -e images/everything.hash ] || cat "$root/root.tar" "$overlay/overlay.tar" | make everything '-zzstd,level=3 -C65536'
+[ -e images/everything.hash ] || { cat "$root/root.tar" "$overlay/overlay.tar"; head -c 1024 /dev/zero; } | make everything '-zzstd,level=3 -C65536'
 
 # Kernel images of what runs: another version in the text; for the last two, other content from 1 MiB on, which is behind the texts.
 head -c 1048576 images/base.uki | LC_ALL=C sed 's/0\.1\.0/0.0.9/g' > work/head
