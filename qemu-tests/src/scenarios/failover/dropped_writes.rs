@@ -24,9 +24,8 @@ const BACK: &str = "EDGEPAIR_FLUSHES_BACK";
 
 fn run(context: &Context<'_>) -> anyhow::Result<()> {
     let dir = context.dir.join("pair");
-    let mut lab = context.two_boxes_with(&dir, Kind::Watched, |spec, wishes| {
+    let mut lab = context.two_boxes_with(&dir, Kind::Watched, |spec, _| {
         spec.write_log = true;
-        wishes.storage = "512MiB".into();
     })?;
     lab.look(|lab| {
         for side in crate::harness::site::Side::BOTH {
