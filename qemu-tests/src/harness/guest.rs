@@ -128,7 +128,7 @@ impl Guest {
     /// # Errors
     /// When it fails, or no answer comes in a minute.
     pub fn run(&mut self, command: &str) -> anyhow::Result<String> {
-        let answer = self.try_run(command, Deadline::seconds(60))?;
+        let answer = self.try_run(command, Deadline::seconds(180))?;
         if answer.status != 0 {
             bail!("in the guest, `{command}` ended with {}: {}", answer.status, answer.text);
         }
