@@ -126,7 +126,7 @@ impl Guest {
     /// Runs a command that must succeed.
     ///
     /// # Errors
-    /// When it fails, or no answer comes in a minute.
+    /// When it fails, or no answer comes in three minutes.
     pub fn run(&mut self, command: &str) -> anyhow::Result<String> {
         let answer = self.try_run(command, Deadline::seconds(180))?;
         if answer.status != 0 {
