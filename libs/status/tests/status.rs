@@ -127,8 +127,8 @@ fn a_power_switch_has_a_row_where_there_is_one() {
     assert_eq!(json["fence"], wanted);
     assert_eq!(serde_json::from_value::<Status>(json).unwrap(), status);
     let text = render(&[status.into(), standby().into()]);
-    // A column is narrower than this row.
-    assert!(text.contains("fence_redfish at 192.0.2.12: on") && text.contains("15 s ago"), "{text}");
+    // The column is narrower than this row, which goes on in the next line.
+    assert!(text.contains("fence_redfish at 192.0.2.12: on, 1\n") && text.contains("min 15 s ago"), "{text}");
     assert!(!render(&[active().into()]).contains("fence"), "a row that nobody has");
 }
 
