@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::stages::extension::Given;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -20,7 +21,7 @@ pub struct Cli {
 pub enum Command {
     /// Build an image from a definition.
     #[command(
-        after_help = "Examples:\n  edgepair build images/x86-64.toml\n  edgepair build images/x86-64.toml --locked --sign release.key --secure-boot keys/\n  edgepair build images/arm64.toml --dry-run\n\nExit status: 0 built, 1 failed, 2 wrong use."
+        after_help = "Examples:\n  edgepair build images/x86-64.toml\n  edgepair build images/x86-64.toml --locked --sign release.key --secure-boot keys/\n  edgepair build images/arm64.toml --dry-run\n  edgepair build images/x86-64.toml --k3s k3s --k3s-images k3s-airgap-images-amd64.tar.zst\n\nExit status: 0 built, 1 failed, 2 wrong use."
     )]
     Build(Build),
     /// Show how the archive differs from an image's lock file, or write the lock file.
@@ -53,6 +54,11 @@ pub enum Command {
         after_help = "Example:\n  edgepair channel create stable.channel --bundle out/edgepair_0.2.0_amd64.bundle --key release.pub --days 90 --sign release.key\n\nWhat it is: docs/channel.md"
     )]
     Channel(crate::commands::channel::ChannelArgs),
+    /// Make, show and send extensions: k3s, apart from the system.
+    #[command(
+        after_help = "Examples:\n  edgepair extension build --k3s k3s --version v1.33.4+k3s1 --sign release.key\n  edgepair extension inspect k3s_v1.33.4+k3s1_amd64.extension"
+    )]
+    Extension(crate::commands::extension::ExtensionArgs),
     /// Bring an update bundle to a pair.
     #[command(after_help = "Example:\n  edgepair update push out/edgepair_0.2.0_amd64.bundle 192.0.2.60")]
     Update(crate::commands::update::UpdateArgs),
@@ -104,9 +110,33 @@ pub struct Build {
     /// another machine.
     #[arg(long, value_name = "DIR")]
     pub signed_boot: Option<PathBuf>,
+    /// What the image's extension is made of.
+    #[command(flatten)]
+    pub k3s: K3sArgs,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What of k3s goes into an image.
+#[derive(Debug, Clone, Default, Args)]
+pub struct K3sArgs {
+    /// The program of a k3s release: the image then carries Kubernetes. It cannot be fetched for you.
+    #[arg(long, value_name = "FILE")]
+    pub k3s: Option<PathBuf>,
+    /// Its version (`v1.33.4+k3s1`), when the program does not say it.
+    #[arg(long, value_name = "VERSION", requires = "k3s")]
+    pub k3s_version: Option<String>,
+    /// An archive of container images that k3s loads without a registry; may be given several times.
+    #[arg(long, value_name = "TAR")]
+    pub k3s_images: Vec<PathBuf>,
+}
+
+impl K3sArgs {
+    /// As the step takes it.
+    pub fn given(&self) -> Given<'_> {
+        Given { program: self.k3s.as_deref(), version: self.k3s_version.as_deref(), images: &self.k3s_images }
+    }
 }
 
 /// `edgepair lock`.

@@ -10,10 +10,13 @@ use crate::definition::Definition;
 use crate::definition::board::{self, Board};
 use crate::engine::cache::Cache;
 use crate::engine::step::Step;
+use crate::signing::minisign::Signer;
 use crate::signing::secure_boot::SecureBoot;
+use crate::stages::extension::K3s;
 use crate::stages::packages::Resolved;
 use crate::stages::{self, tools::ToolsPlan};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A definition with its board, linted.
 #[derive(Debug)]
@@ -26,6 +29,17 @@ pub struct Plan {
     pub tools: ToolsPlan,
     /// Checkout with node-init's sources and the initrd's overlay.
     pub workspace: PathBuf,
+}
+
+/// What goes into an image beside its definition.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extras<'a> {
+    /// What the boot files are signed with.
+    pub secure_boot: Option<&'a SecureBoot>,
+    /// The extension's content.
+    pub k3s: Option<&'a K3s>,
+    /// What the extension is signed with.
+    pub signer: Option<&'a Arc<Signer>>,
 }
 
 impl Plan {
@@ -56,7 +70,7 @@ impl Plan {
         &self,
         cache: &Cache,
         resolved: Option<&Resolved>,
-        secure_boot: Option<&SecureBoot>,
+        extras: &Extras<'_>,
     ) -> anyhow::Result<Vec<Step>> {
         let (definition, board) = (&self.definition, &self.board);
         Ok(vec![
@@ -64,12 +78,13 @@ impl Plan {
             stages::node_init::step(definition, board, cache, &self.workspace)?,
             stages::overlay::step(definition, board)?,
             stages::downloads::step(definition),
+            stages::extension::step(definition, board, extras.k3s, extras.signer),
             stages::erofs::step(definition),
             stages::sbom::step(definition, board, resolved),
             stages::initrd::step(definition, board),
             stages::initrd::overlay_step(definition, &self.workspace.join("overlays/initrd"))?,
             stages::uki::step(definition, board),
-            stages::boot_files::step(definition, board, secure_boot)?,
+            stages::boot_files::step(definition, board, extras.secure_boot)?,
             stages::disk::step(definition, board),
         ])
     }

@@ -7,6 +7,7 @@
 //! * [`early`]: before the root is switched to: the booted disk, the state partition, `/etc`.
 //! * [`provision`]: what this node is to be, step by step.
 //! * [`boot`]: which slot this is, and when it may stay.
+//! * [`extension`]: k3s: which versions are here, which one is in use.
 //! * [`screen`]: the one screen that a console shows.
 //! * [`facts`]: what the stages of one boot tell each other, files under `/run/edgepair`.
 //! * [`begun`]: proofs of emptiness, durable before a destructive step begins.
@@ -22,6 +23,7 @@ pub mod begun;
 pub mod boot;
 pub mod commands;
 pub mod early;
+pub mod extension;
 pub mod facts;
 pub mod member;
 pub mod provision;

@@ -44,6 +44,11 @@ const LAW: &[(&str, &[&str], &str)] = &[
         "when windows are open follows from a time that is given",
     ),
     (
+        "libs/extension/src",
+        &["std::fs", "std::net", "std::process", "tokio", "SystemTime", "Instant"],
+        "an extension is read from any reader",
+    ),
+    (
         "libs/signature/src",
         &["std::fs", "std::process", "std::net"],
         "keys and signatures are texts and bytes",

@@ -1,6 +1,6 @@
 //! `edgepair build`.
 
-use crate::cli::Build;
+use crate::cli::{Build, K3sArgs};
 use crate::commands::bundle::create;
 use crate::doctor;
 use crate::engine::cache::Cache;
@@ -8,9 +8,10 @@ use crate::engine::progress::Progress;
 use crate::engine::{Engine, clean_up};
 use crate::lock::{self, Drift, Lock};
 use crate::payloads::Output;
-use crate::plan::{Plan, show};
+use crate::plan::{Extras, Plan, show};
 use crate::signing::minisign::{Passphrase, Signer};
 use crate::signing::secure_boot::SecureBoot;
+use crate::stages::extension;
 use crate::stages::node_init;
 use crate::stages::output::{self, Parts};
 use crate::stages::packages::{self, Resolved};
@@ -19,6 +20,7 @@ use anyhow::{Context, bail};
 use qemu_tests::harness::{Image, Qemu};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// What a build made.
 #[derive(Debug)]
@@ -36,22 +38,25 @@ pub struct Options {
     pub locked: bool,
     /// The package index is fetched, however young the present one is.
     pub refresh: bool,
-    /// What the manifest is signed with.
-    pub signer: Option<Signer>,
+    /// What manifest, bundle and extension are signed with.
+    pub signer: Option<Arc<Signer>>,
     /// What the boot files are signed with.
     pub secure_boot: Option<SecureBoot>,
+    /// What the command line says of k3s.
+    pub k3s: K3sArgs,
 }
 
 impl Options {
     fn of(args: &Build) -> anyhow::Result<Self> {
         let words = args.passphrase_file.as_deref().map_or(Passphrase::Ask, Passphrase::File);
-        let signer = args.sign.as_deref().map(|key| Signer::open(key, words)).transpose()?;
+        let signer = args.sign.as_deref().map(|key| Signer::open(key, words)).transpose()?.map(Arc::new);
         let secure_boot = match (&args.secure_boot, &args.signed_boot) {
             (Some(keys), _) => Some(SecureBoot::from_keys(keys)?),
             (None, Some(signed)) => Some(SecureBoot::from_signed(signed)?),
             (None, None) => None,
         };
-        Ok(Self { locked: args.locked, refresh: args.refresh, signer, secure_boot })
+        let k3s = args.k3s.clone();
+        Ok(Self { locked: args.locked, refresh: args.refresh, signer, secure_boot, k3s })
     }
 }
 
@@ -83,13 +88,18 @@ pub fn run(args: &Build) -> anyhow::Result<ExitCode> {
 fn dry_run(args: &Build, options: &Options) -> anyhow::Result<ExitCode> {
     let plan = Plan::load(&args.definition)?;
     let cache = Cache::open()?;
-    let secure_boot = options.secure_boot.as_ref();
-    let steps = plan.steps(&cache, None, secure_boot)?;
+    let k3s = extension::resolve(&plan.definition, &plan.board, options.k3s.given())?;
+    let extras = Extras {
+        secure_boot: options.secure_boot.as_ref(),
+        k3s: k3s.as_ref(),
+        signer: options.signer.as_ref(),
+    };
+    let steps = plan.steps(&cache, None, &extras)?;
     let lock = load_lock(&args.definition)?;
     let wish = Wish::Like(lock.as_ref().map(|lock| &lock.tools));
     let verdicts = plan.tools.existing(&cache, wish).map(|tools| {
         let progress = Progress::default();
-        let steps = plan.steps(&cache, None, secure_boot).unwrap_or_default();
+        let steps = plan.steps(&cache, None, &extras).unwrap_or_default();
         Engine::new(&cache, tools.sandbox, &tools.identity, steps, &progress).verdicts()
     });
     print!("{}", show(&plan, &steps, verdicts.as_deref()));
@@ -155,6 +165,7 @@ pub fn build_with(
     if options.locked {
         fits(&plan, lock.as_ref(), definition)?;
     }
+    let k3s = extension::resolve(&plan.definition, &plan.board, options.k3s.given())?;
     doctor::require(&plan.board, progress)?;
     let cache = Cache::open()?;
     let _in_use = cache.in_use()?;
@@ -189,7 +200,20 @@ pub fn build_with(
     if let Some(lock) = &lock {
         report_drift(&plan, lock, &resolved, &tools, definition, progress);
     }
-    let steps = plan.steps(&cache, Some(&resolved), options.secure_boot.as_ref())?;
+    progress.say(&match &k3s {
+        Some(k3s) => format!("{:<10} {}", "k3s", k3s.version),
+        None => format!(
+            "{:<10} none: this image carries no Kubernetes. `--k3s FILE` puts it in, or `[k3s]` with url and sha256 in the \
+             definition",
+            "k3s"
+        ),
+    });
+    let extras = Extras {
+        secure_boot: options.secure_boot.as_ref(),
+        k3s: k3s.as_ref(),
+        signer: options.signer.as_ref(),
+    };
+    let steps = plan.steps(&cache, Some(&resolved), &extras)?;
     let tree = tools.sandbox.tools.clone();
     let engine = Engine::new(&cache, tools.sandbox, &tools.identity, steps, progress);
     let (disk, sbom) = std::thread::scope(|scope| {
@@ -204,10 +228,10 @@ pub fn build_with(
         erofs: &engine.ensure("erofs")?,
         sbom: &sbom,
         secure_boot: options.secure_boot.as_ref(),
-        signer: options.signer.as_ref(),
+        signer: options.signer.as_deref(),
     };
     let mut written = output::write(&plan.definition, &plan.board, &resolved, &parts, out, progress)?;
-    bundle(&plan, out, options.signer.as_ref(), &mut written, progress)?;
+    bundle(&plan, out, options.signer.as_deref(), k3s.as_ref(), &mut written, progress)?;
     let step = |name: &str, file: &str| engine.ensure(name).map(|done| done.dir.join(file));
     let qemu = &plan.board.architecture.qemu;
     let image = Image {
@@ -237,6 +261,7 @@ fn bundle(
     plan: &Plan,
     out: &Path,
     signer: Option<&Signer>,
+    k3s: Option<&extension::K3s>,
     written: &mut output::Written,
     progress: &Progress,
 ) -> anyhow::Result<()> {
@@ -260,7 +285,8 @@ fn bundle(
         ));
     }
     if !written.unchanged || !path.exists() {
-        create::make(&folder, &create::Terms::usual()?, &path, signer, progress)?;
+        let terms = create::Terms::usual(k3s.map(|k3s| k3s.version.to_string()))?;
+        create::make(&folder, &terms, &path, signer, progress)?;
         written.unchanged = false;
     }
     written.files.push(path);

@@ -5,6 +5,7 @@ pub mod bundle;
 mod cache;
 pub mod channel;
 mod doctor;
+pub mod extension;
 mod key;
 pub mod lab;
 mod lock;
@@ -31,6 +32,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cache(args) => cache::run(args.command),
         Command::Lab(args) => lab::run(args),
         Command::Seed(args) => seed::run(args),
+        Command::Extension(args) => extension::run(args),
         Command::Update(args) => update::run(args),
     }
 }

@@ -5,7 +5,7 @@
 use super::board::{required, schema, size};
 use super::findings::{Findings, Located, Place, Source};
 use super::reader::{Reader, parse};
-use super::{Definition, Disk, Download, ExtraPartition};
+use super::{Definition, Disk, Download, ExtraPartition, K3s};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ struct Fragment {
     masked_units: Vec<(Located<String>, String)>,
     downloads: Vec<Download>,
     update_keys: Vec<Located<PathBuf>>,
+    k3s: Option<K3s>,
     esp: Option<Located<u64>>,
     seed: Option<Located<u64>>,
     root: Option<Located<u64>>,
@@ -46,7 +47,7 @@ impl Fragment {
     fn merge(&mut self, later: Self) {
         macro_rules! last { ($($field:ident),*) => { $(if later.$field.is_some() { self.$field = later.$field; })* } }
         macro_rules! join { ($($field:ident),*) => { $(self.$field.extend(later.$field);)* } }
-        last!(name, version, board, suite, epoch, esp, seed, root, root_a, root_b, verity);
+        last!(name, version, board, suite, epoch, k3s, esp, seed, root, root_a, root_b, verity);
         join!(mirrors, components, packages, local_packages, overlays, excludes, includes, removes);
         join!(
             kernel_arguments,
@@ -143,6 +144,16 @@ fn fragment(reader: &mut Reader<'_>, findings: &mut Findings) -> Fragment {
     if let Some(mut update) = reader.table("update", findings) {
         fragment.update_keys = update.strings("keys", findings).into_iter().map(path).collect();
         update.finish(findings);
+    }
+    if let Some(mut k3s) = reader.table("k3s", findings) {
+        let url = required(&mut k3s, "url", findings);
+        let sha256 = required(&mut k3s, "sha256", findings);
+        let version = required(&mut k3s, "version", findings);
+        let images = k3s.strings("images", findings).into_iter().map(path).collect();
+        k3s.finish(findings);
+        if let (Some(url), Some(sha256), Some(version)) = (url, sha256, version) {
+            fragment.k3s = Some(K3s { version, url, sha256, images });
+        }
     }
     for mut download in reader.tables("download", findings) {
         let url = required(&mut download, "url", findings);
@@ -253,6 +264,7 @@ fn complete(
         masked_units: fragment.masked_units,
         downloads: fragment.downloads,
         update_keys: fragment.update_keys,
+        k3s: fragment.k3s,
         disk,
         files,
     })

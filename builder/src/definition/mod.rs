@@ -59,6 +59,8 @@ pub struct Definition {
     pub downloads: Vec<Download>,
     /// Public keys (minisign's format) that an update of the image must be signed with: any of them.
     pub update_keys: Vec<Located<PathBuf>>,
+    /// Where k3s comes from, when the image is to carry it.
+    pub k3s: Option<K3s>,
     /// Sizes of the disk's parts.
     pub disk: Disk,
     /// Every file that was read, in order (inputs of the cache key, and for `--dry-run`).
@@ -74,6 +76,19 @@ pub struct Download {
     pub sha256: Located<String>,
     /// Where it goes in the image.
     pub path: Located<String>,
+}
+
+/// `[k3s]`: the extension that an image carries.
+#[derive(Debug)]
+pub struct K3s {
+    /// Version, `v1.33.4+k3s1`.
+    pub version: Located<String>,
+    /// Where the program is.
+    pub url: Located<String>,
+    /// What it must be, 64 hexadecimal digits.
+    pub sha256: Located<String>,
+    /// Archives of container images that go with it.
+    pub images: Vec<Located<PathBuf>>,
 }
 
 /// Sizes in bytes.

@@ -1,9 +1,10 @@
 //! What can be known to be wrong before anything runs.
 
 use crate::definition::board::Board;
-use crate::definition::findings::Findings;
+use crate::definition::findings::{Findings, Located};
 use crate::definition::{Definition, size};
 use crate::signing::minisign::public_key;
+use edgepair_extension::Version;
 use edgepair_signature::PublicKey;
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub fn lint(definition: &Definition, board: Option<&Board>, findings: &mut Findi
         extra_partitions(definition, board, findings);
     }
     downloads(definition, findings);
+    k3s(definition, findings);
     units(definition, findings);
     for overlay in &definition.overlays {
         if !overlay.value.is_dir() {
@@ -235,24 +237,37 @@ fn extra_partitions(definition: &Definition, board: &Board, findings: &mut Findi
     }
 }
 
+/// A web address and what must be there.
+fn pinned(url: &Located<String>, sha256: &Located<String>, findings: &mut Findings) {
+    if !url.value.starts_with("https://") && !url.value.starts_with("http://") {
+        findings.add(&url.at, format!("`{}` is not a web address", url.value), "write https://…");
+    }
+    if sha256.value.len() != 64 || !sha256.value.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        findings.add(&sha256.at, "a SHA-256 has 64 hexadecimal digits", "`sha256sum FILE` prints it");
+    }
+}
+
+fn k3s(definition: &Definition, findings: &mut Findings) {
+    let Some(k3s) = &definition.k3s else { return };
+    pinned(&k3s.url, &k3s.sha256, findings);
+    if Version::parse(&k3s.version.value).is_none() {
+        let what = format!("`{}` is not a version of k3s", k3s.version.value);
+        findings.add(&k3s.version.at, what, "write it as k3s does, for example \"v1.33.4+k3s1\"");
+    }
+    for image in &k3s.images {
+        if !image.value.is_file() {
+            findings.add(
+                &image.at,
+                format!("there is no file {}", image.value.display()),
+                "correct the path (it starts from this file's folder)",
+            );
+        }
+    }
+}
+
 fn downloads(definition: &Definition, findings: &mut Findings) {
     for download in &definition.downloads {
-        if !download.url.value.starts_with("https://") && !download.url.value.starts_with("http://") {
-            findings.add(
-                &download.url.at,
-                format!("`{}` is not a web address", download.url.value),
-                "write https://…",
-            );
-        }
-        if download.sha256.value.len() != 64
-            || !download.sha256.value.bytes().all(|byte| byte.is_ascii_hexdigit())
-        {
-            findings.add(
-                &download.sha256.at,
-                "a SHA-256 has 64 hexadecimal digits",
-                "`sha256sum FILE` prints it",
-            );
-        }
+        pinned(&download.url, &download.sha256, findings);
         if !download.path.value.starts_with('/') || download.path.value.contains("..") {
             findings.add(
                 &download.path.at,

@@ -18,7 +18,7 @@ pub fn step(definition: &Definition) -> Step {
     let name = format!("{} {}", definition.name.value, definition.version.value);
     let epoch = definition.epoch.value;
     let erofs = format!(
-        "{{ cat /in/root.tar /in/overlay.tar /in/downloads.tar; head -c 1024 /dev/zero; }} | mkfs.erofs --quiet --tar=f -zzstd,level=5 -C131072 -T{epoch} -U{} root.erofs",
+        "{{ cat /in/root.tar /in/overlay.tar /in/downloads.tar /in/extension.tar; head -c 1024 /dev/zero; }} | mkfs.erofs --quiet --tar=f -zzstd,level=5 -C131072 -T{epoch} -U{} root.erofs",
         uuid_of(&format!("erofs {name}"))
     );
     let verity = format!(
@@ -34,6 +34,7 @@ pub fn step(definition: &Definition) -> Step {
             Input::Output { step: "root", file: "root.tar" },
             Input::Output { step: "overlay", file: "overlay.tar" },
             Input::Output { step: "downloads", file: "downloads.tar" },
+            Input::Output { step: "extension", file: "extension.tar" },
         ],
         files: Vec::new(),
         actions: vec![Action::run(["sh", "-c", &erofs]), Action::run(["sh", "-c", &verity])],

@@ -1,6 +1,6 @@
 //! The steps of a build, one file each, in order:
 //!
-//! [`tools`] → [`packages`] → [`root`] + [`node_init`] → [`overlay`] + [`downloads`] → [`erofs`] + [`initrd`] → [`uki`] → [`boot_files`] → [`disk`] →
+//! [`tools`] → [`packages`] → [`root`] + [`node_init`] → [`overlay`] + [`downloads`] + [`extension`] → [`erofs`] + [`initrd`] → [`uki`] → [`boot_files`] → [`disk`] →
 //! [`output`]; [`sbom`] beside them.
 //!
 //! Each `step` function is pure: from a definition it makes a [`crate::engine::step::Step`], which is data that
@@ -10,6 +10,7 @@ pub mod boot_files;
 pub mod disk;
 pub mod downloads;
 pub mod erofs;
+pub mod extension;
 pub mod initrd;
 pub mod node_init;
 pub mod output;

@@ -105,6 +105,18 @@ pub mod path {
     pub const CHANNEL_MEMORY: &str = "/var/lib/edgepair/channel.json";
     /// The time zone database (tzfile(5)).
     pub const ZONES: &str = "/usr/share/zoneinfo";
+    /// Extensions that an image brings, one folder for each version; covered by the root's hash tree.
+    pub const EXTENSIONS_IMAGE: &str = "/usr/lib/edgepair/extensions";
+    /// Extensions that were installed or kept, one folder for each version.
+    pub const EXTENSIONS_STATE: &str = "/var/lib/edgepair/extensions";
+    /// Which version of k3s the pair runs (JSON).
+    pub const EXTENSION_PLAN: &str = "/var/lib/edgepair/extension.json";
+    /// Where extensions are mounted, one folder for each root hash.
+    pub const EXTENSIONS_MOUNTED: &str = "/run/edgepair/extensions";
+    /// Link to the extension that is in use.
+    pub const EXTENSION: &str = "/run/edgepair/extension";
+    /// Archives of container images within an extension.
+    pub const EXTENSION_IMAGES: &str = "/usr/share/k3s/images";
     /// The user's own checks of a version on trial: executables, content with exit status 0.
     pub const HEALTH_DIR: &str = "/etc/edgepair/health.d";
     /// Control socket of the agent, for root.

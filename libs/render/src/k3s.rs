@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::conf::Conf;
 use crate::names::{
-    DATA, DATA_MOUNT, K3S, K3S_AGENT_UNIT, K3S_SERVER_DIR, K3S_SERVER_MOUNT, K3S_SERVER_UNIT, KINE, port,
+    DATA, DATA_MOUNT, EXTENSION_UNIT, K3S, K3S_AGENT_UNIT, K3S_SERVER_DIR, K3S_SERVER_MOUNT, K3S_SERVER_UNIT,
+    KINE, POSTGRES_CERTIFICATE, port,
 };
 use crate::output::Start;
 use crate::{Context, Rendered};
@@ -118,6 +119,16 @@ fn common(context: &Context<'_>, kubernetes: &Kubernetes) -> Map<String, Value> 
             set("node-taint", list(&kubernetes.taints));
         }
     }
+    // Small disks, and flash that wears out: bounded logs, and images that nobody uses go early.
+    config.insert(
+        "kubelet-arg".into(),
+        json!([
+            "container-log-max-files=2",
+            "container-log-max-size=5Mi",
+            "image-gc-high-threshold=80",
+            "image-gc-low-threshold=70"
+        ]),
+    );
     config
 }
 
@@ -139,6 +150,9 @@ fn server(context: &Context<'_>, kubernetes: &Kubernetes) -> Map<String, Value> 
         Overlay::None => "none",
     };
     config.insert("datastore-endpoint".into(), endpoint(context, kubernetes).into());
+    if kubernetes.datastore == Datastore::Postgres {
+        config.insert("datastore-cafile".into(), POSTGRES_CERTIFICATE.into());
+    }
     config.insert("tls-san".into(), list(names));
     config.insert("https-listen-port".into(), kubernetes.api_port.into());
     config.insert("cluster-cidr".into(), joined(&kubernetes.cluster_cidrs));
@@ -159,6 +173,12 @@ fn server(context: &Context<'_>, kubernetes: &Kubernetes) -> Map<String, Value> 
     {
         config.insert(component.into(), leases.clone());
     }
+    // A node counts as lost after this. Not sooner: while the database moves, nobody can renew anything.
+    add(&mut config, "kube-controller-manager-arg", &["node-monitor-grace-period=40s"]);
+    // Its pods then move after another half minute. A node that is proven off does not wait for either: node-init marks
+    // it as out of service.
+    let patience = ["default-not-ready-toleration-seconds=30", "default-unreachable-toleration-seconds=30"];
+    add(&mut config, "kube-apiserver-arg", &patience);
     for (key, value) in &kubernetes.config {
         merge(&mut config, key, value);
     }
@@ -179,11 +199,28 @@ fn agent(context: &Context<'_>, kubernetes: &Kubernetes) -> Map<String, Value> {
     config
 }
 
-/// Lists of the user are appended to ours, everything else is the user's.
+/// Appends to a list of ours.
+fn add(config: &mut Map<String, Value>, key: &str, items: &[&str]) {
+    let list = config.entry(key).or_insert_with(|| Value::Array(Vec::new()));
+    if let Value::Array(list) = list {
+        list.extend(items.iter().map(|item| Value::from(*item)));
+    }
+}
+
+/// Lists of the user are appended to ours, and of two arguments with one name the user's stays; everything else is the
+/// user's. What must not be changed is an error in the seed already.
 fn merge(config: &mut Map<String, Value>, key: &str, value: &Value) {
-    match (config.get_mut(key), value) {
-        (Some(Value::Array(ours)), Value::Array(theirs)) => ours.extend(theirs.iter().cloned()),
-        (Some(Value::Array(ours)), one) => ours.push(one.clone()),
+    let theirs = match value {
+        Value::Array(theirs) => theirs.clone(),
+        one => vec![one.clone()],
+    };
+    match config.get_mut(key) {
+        Some(Value::Array(ours)) => {
+            let name =
+                |item: &Value| item.as_str().and_then(|text| text.split('=').next()).map(str::to_owned);
+            ours.retain(|item| !theirs.iter().any(|other| name(other) == name(item)));
+            ours.extend(theirs);
+        }
         _ => {
             config.insert(key.to_owned(), value.clone());
         }
@@ -194,9 +231,13 @@ fn endpoint(context: &Context<'_>, kubernetes: &Kubernetes) -> String {
     match &kubernetes.datastore {
         Datastore::Postgres => {
             let password = context.seed.pair.secret.text(Purpose::DatabasePassword);
-            // To the proxy on the loopback; the letters of a derived password need no escaping.
+            // To the proxy on the loopback, and through it to the active node: TLS all the way, with the certificate that
+            // both know. The letters of a derived password need no escaping.
             let password = password.expose_secret();
-            format!("postgres://{KINE}:{password}@127.0.0.1:{}/{KINE}?sslmode=disable", port::POSTGRES_PROXY)
+            format!(
+                "postgres://{KINE}:{password}@127.0.0.1:{}/{KINE}?sslmode=verify-full",
+                port::POSTGRES_PROXY
+            )
         }
         // FULL: with kine's own default, NORMAL, a power cut can drop rows that were acknowledged.
         Datastore::Sqlite => format!(
@@ -210,8 +251,11 @@ fn endpoint(context: &Context<'_>, kubernetes: &Kubernetes) -> String {
 fn unit_head(conf: &mut Conf, what: &str, verb: &str, config: &str, after: &[&str]) {
     conf.section("Unit");
     conf.line(format!("Description={what}"));
-    conf.line(format!("After={}", after.join(" ")));
-    conf.line("Wants=network-online.target");
+    conf.line(format!("After={} {EXTENSION_UNIT}", after.join(" ")));
+    // A server starts with the version that the pair has chosen. An agent does so only when the servers have: the pair's
+    // agent says when.
+    let extension = if verb == "server" { format!(" {EXTENSION_UNIT}") } else { String::new() };
+    conf.line(format!("Wants=network-online.target{extension}"));
     // k3s comes as an extension; without it there is nothing to start, and that is no failure.
     conf.line(format!("ConditionPathExists={K3S}"));
     conf.line("StartLimitIntervalSec=0");
@@ -225,7 +269,10 @@ fn unit_head(conf: &mut Conf, what: &str, verb: &str, config: &str, after: &[&st
     conf.line("LimitNPROC=infinity");
     conf.line("LimitCORE=0");
     conf.line("TasksMax=infinity");
+    conf.line("IOAccounting=yes");
     conf.line("TimeoutStartSec=0");
+    // Longer than k3s takes to stop, and short enough for a role that moves.
+    conf.line("TimeoutStopSec=15s");
     conf.line("Restart=always");
     conf.line("RestartSec=2s");
 }

@@ -15,6 +15,7 @@ mod agent;
 pub mod checks;
 mod conf;
 mod context;
+mod database_key;
 mod drbd;
 mod facts;
 mod firewall;
@@ -56,6 +57,9 @@ pub enum RenderError {
         /// What is there.
         have: String,
     },
+    /// The database's certificate cannot be made.
+    #[error("the database's certificate cannot be made of the pair's secret: {0}")]
+    Certificate(String),
 }
 
 /// Renders all files and units of one box.
@@ -75,7 +79,7 @@ pub fn render(seed: &Seed, member: &Member, facts: &Facts) -> Result<Rendered, R
         storage::render(&context, &mut out);
         drbd::render(&context, &mut out);
         keepalived::render(&context, &mut out);
-        postgres::render(&context, &mut out);
+        postgres::render(&context, &mut out)?;
         haproxy::render(&context, &mut out);
         agent::render(&mut out);
     }
@@ -102,5 +106,7 @@ pub fn secrets(seed: &Seed) -> Vec<Secret> {
             let secret = ["secret", "token", "passw", "-key"].iter().any(|word| name.contains(word));
             value.as_str().filter(|_| secret).map(|text| Secret::new(text.to_owned()))
         });
-    derived.chain(registries).chain(fences).chain(endpoint).chain(options).collect()
+    // In the file of a private key it is part of a longer line.
+    let key = std::iter::once(Secret::new(database_key::secret_line(&seed.pair.secret)));
+    derived.chain(key).chain(registries).chain(fences).chain(endpoint).chain(options).collect()
 }

@@ -23,6 +23,10 @@ pub const POSTGRES_DATA: &str = "/var/lib/pair/postgres";
 pub const POSTGRES_UNIT: &str = "edgepair-postgres.service";
 /// Folder of PostgreSQL's configuration.
 pub const POSTGRES_ETC: &str = "/etc/edgepair/postgres";
+/// Certificate of the database, which its clients pin.
+pub const POSTGRES_CERTIFICATE: &str = "/etc/edgepair/postgres/server.crt";
+/// Its key.
+pub const POSTGRES_KEY: &str = "/etc/edgepair/postgres/server.key";
 /// Role and database of kine, the part of k3s that speaks SQL.
 pub const KINE: &str = "kine";
 /// Unit of the agent.
@@ -33,7 +37,11 @@ pub const LEAVE_UNIT: &str = "edgepair-leave.service";
 pub const K3S_SERVER_UNIT: &str = "edgepair-k3s-server.service";
 /// Unit of the k3s agent.
 pub const K3S_AGENT_UNIT: &str = "edgepair-k3s-agent.service";
-/// k3s as the extension brings it.
+/// Unit that puts the pair's version of k3s in use.
+pub const EXTENSION_UNIT: &str = "edgepair-extension.service";
+/// Unit that keeps a copy of it on state.
+pub const EXTENSION_KEEP_UNIT: &str = "edgepair-extension-keep.service";
+/// k3s as the extension brings it: a link of the image into the extension that is in use.
 pub const K3S: &str = "/usr/bin/k3s";
 /// State of the k3s server.
 pub const K3S_SERVER_DIR: &str = "/var/lib/rancher/k3s/server";

@@ -4,20 +4,27 @@ use edgepair_seed::{Datastore, NodeId};
 use ipnet::IpNet;
 
 use crate::conf::Conf;
-use crate::names::{DATA_MOUNT, KINE, POSTGRES_DATA, POSTGRES_ETC, POSTGRES_UNIT, port};
+use crate::names::{
+    DATA_MOUNT, KINE, POSTGRES_CERTIFICATE, POSTGRES_DATA, POSTGRES_ETC, POSTGRES_KEY, POSTGRES_UNIT, port,
+};
 use crate::output::Start;
-use crate::{Context, Rendered};
+use crate::{Context, RenderError, Rendered, database_key};
 
-pub(crate) fn render(context: &Context<'_>, out: &mut Rendered) {
+pub(crate) fn render(context: &Context<'_>, out: &mut Rendered) -> Result<(), RenderError> {
     if *context.seed.datastore() != Datastore::Postgres {
-        return;
+        return Ok(());
     }
+    let pem = database_key::make(&context.seed.pair.secret)
+        .map_err(|error| RenderError::Certificate(error.to_string()))?;
+    out.add(POSTGRES_CERTIFICATE, pem.certificate);
+    out.add_secret(POSTGRES_KEY, "postgres:postgres", pem.key);
     out.add(format!("{POSTGRES_ETC}/postgresql.conf"), config());
     out.put(format!("{POSTGRES_ETC}/pg_hba.conf"), 0o640, "root:postgres", hba(context), false);
     out.add(format!("{POSTGRES_ETC}/pg_ident.conf"), format!("# {}\n", crate::conf::NOTICE));
     out.add(format!("/etc/systemd/system/{POSTGRES_UNIT}"), unit());
     out.unit("postgresql.service", Start::Masked);
     out.unit(POSTGRES_UNIT, Start::Active);
+    Ok(())
 }
 
 fn config() -> String {
@@ -37,6 +44,12 @@ fn config() -> String {
         "tcp_keepalives_interval = 1",
         "tcp_keepalives_count = 3",
         "tcp_user_timeout = 5000",
+        "",
+        "# Between the nodes as well nobody reads or changes what k3s stores.",
+        "ssl = on",
+        &format!("ssl_cert_file = '{POSTGRES_CERTIFICATE}'"),
+        &format!("ssl_key_file = '{POSTGRES_KEY}'"),
+        "ssl_min_protocol_version = 'TLSv1.3'",
         "",
         "# What is acknowledged is on both disks. DRBD completes an empty flush locally, so every commit must write:",
         "# a recycled or prepared segment would let fdatasync find nothing new to write.",
@@ -77,7 +90,7 @@ fn config() -> String {
     conf.finish()
 }
 
-/// Who may log in: the server's own user locally, kine from the two nodes, and whom the seed names.
+/// Who may log in: the server's own user locally, kine from the two nodes and only over TLS, and whom the seed names.
 fn hba(context: &Context<'_>) -> String {
     let seed = context.seed;
     let host = |net: &IpNet| format!("{}/{}", net.addr(), net.max_prefix_len());
@@ -85,7 +98,7 @@ fn hba(context: &Context<'_>) -> String {
     conf.line("local all postgres peer");
     let boxes = [NodeId::A, NodeId::B].into_iter().flat_map(|id| &seed.node(id).addresses);
     for source in boxes.map(host).chain(["127.0.0.1/32".to_owned(), "::1/128".to_owned()]) {
-        conf.line(format!("host {KINE} {KINE} {source} scram-sha-256"));
+        conf.line(format!("hostssl {KINE} {KINE} {source} scram-sha-256"));
     }
     for net in &seed.access.postgres_from {
         // `postgres` itself has no password and never logs in over the network.

@@ -66,6 +66,8 @@ fn watchdog(context: &Context<'_>) -> String {
         conf.line("RuntimeWatchdogSec=off");
         conf.line("RebootWatchdogSec=off");
     }
+    // What each service writes to the disk is counted, for `status`.
+    conf.line("DefaultIOAccounting=yes");
     // A unit that hangs on frozen storage must not hold up the others at shutdown for long.
     conf.line("DefaultTimeoutStopSec=30s");
     conf.finish()

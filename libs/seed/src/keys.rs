@@ -27,17 +27,20 @@ pub enum Purpose {
     K3sToken,
     /// Ed25519 seed that signs requests to the witness: 32 bytes.
     WitnessRequest,
+    /// Ed25519 seed of the database server's certificate: 32 bytes.
+    DatabaseCertificate,
 }
 
 impl Purpose {
     /// All purposes, for tests and documentation.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::DrbdSharedSecret,
         Self::VrrpAuth,
         Self::PeerChannel,
         Self::DatabasePassword,
         Self::K3sToken,
         Self::WitnessRequest,
+        Self::DatabaseCertificate,
     ];
 
     /// The fixed label.
@@ -50,6 +53,7 @@ impl Purpose {
             Self::DatabasePassword => "database-password",
             Self::K3sToken => "k3s-token",
             Self::WitnessRequest => "witness-request",
+            Self::DatabaseCertificate => "database-certificate",
         }
     }
 }
@@ -178,6 +182,7 @@ mod tests {
             ("database-password", "6cb7c6797104adea50d099f33ab9a55d1fa161eabac65f4ba270aac4b4adca6e"),
             ("k3s-token", "3e6c0414e6998283e11025237dd280b6bf9178f129ea3c55d5fcdffd8c14bfb0"),
             ("witness-request", "e8536691e2065e7a0879732044027a2977881c44067aafdfbec3541f2902ece1"),
+            ("database-certificate", "8dcae2fc048ca4cabe374aba014e512eeedd897dfcf9ee46c60f9195320dfd19"),
         ];
         for (purpose, (label, bytes)) in Purpose::ALL.into_iter().zip(expected) {
             assert_eq!(

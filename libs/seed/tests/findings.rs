@@ -291,6 +291,11 @@ fn mistakes_with_kubernetes_and_system() {
                 &["E 30 kubernetes.config.token owned-option"],
             ),
             Mistake(
+                "\"postgres\"",
+                "\"postgres\"\nconfig = { kube-scheduler-arg = [\"v=2\", \"leader-elect-lease-duration=9s\"] }",
+                &["E 30 kubernetes.config.kube-scheduler-arg owned-argument"],
+            ),
+            Mistake(
                 "[kubernetes]\ndatastore = \"postgres\"",
                 "[worker.x]\naddress = \"192.0.2.70/24\"\nmac = \"52:54:00:00:00:09\"",
                 &["E 28 worker.x no-kubernetes"],

@@ -104,6 +104,34 @@ pub struct Datastore {
     pub state: String,
 }
 
+/// k3s on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kubernetes {
+    /// Version in use; absent when there is none.
+    pub version: Option<String>,
+    /// Version that the pair has chosen; absent before it has.
+    pub chosen: Option<String>,
+    /// `server` or `agent`.
+    pub role: String,
+    /// It answers.
+    pub ready: bool,
+    /// Why it does not, or what is not as it should be though it does.
+    pub why: Option<String>,
+}
+
+/// What a node writes, in bytes a day at the pace since its boot. Flash cards wear out by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wear {
+    /// On the replicated storage: the datastore, and volumes that follow the active node.
+    pub datastore: u64,
+    /// By the journal.
+    pub journal: u64,
+    /// By k3s itself: container images, logs, its own state.
+    pub kubernetes: u64,
+    /// On the whole disk that was booted from, everything included.
+    pub disk: u64,
+}
+
 /// One address that follows the active node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtualIp {
@@ -158,6 +186,12 @@ pub struct Status {
     pub drbd: Option<Drbd>,
     /// The datastore.
     pub datastore: Datastore,
+    /// k3s; absent without Kubernetes, and from versions that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Kubernetes>,
+    /// What it writes; absent in the first minutes of a boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wear: Option<Wear>,
     /// The addresses that follow the active node.
     pub virtual_ip: Vec<VirtualIp>,
     /// The power switch of the other node; absent where the seed names none.

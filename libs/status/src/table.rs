@@ -1,6 +1,6 @@
 //! The table for people: one column for each node.
 
-use crate::{Drbd, Fence, Status};
+use crate::{Drbd, Fence, Kubernetes, Status, Wear};
 
 /// Width of a column at most; longer text goes on in the next line.
 const WIDTH: usize = 36;
@@ -84,6 +84,12 @@ const ROWS: &[(&str, Value)] = &[
     ("datastore", |column| {
         field(column, |status| format!("{} {}", status.datastore.kind, status.datastore.state))
     }),
+    ("kubernetes", |column| {
+        field(column, |status| status.kubernetes.as_ref().map_or("none".to_owned(), k3s))
+    }),
+    ("writes", |column| {
+        field(column, |status| status.wear.as_ref().map_or("not known yet".to_owned(), wear))
+    }),
     ("virtual IP", |column| {
         field(column, |status| {
             let one = |ip: &crate::VirtualIp| {
@@ -110,6 +116,26 @@ const ROWS: &[(&str, Value)] = &[
 
 fn field(column: &Column, value: impl Fn(&Status) -> String) -> String {
     said(column).map_or("-".to_owned(), value)
+}
+
+fn k3s(kubernetes: &Kubernetes) -> String {
+    let version = kubernetes.version.as_deref().unwrap_or("no k3s here");
+    let ready = if kubernetes.ready { "ready" } else { "not ready" };
+    let other = kubernetes.chosen.as_ref().filter(|chosen| kubernetes.version.as_ref() != Some(*chosen));
+    let chosen = other.map_or(String::new(), |chosen| format!(", {chosen} chosen"));
+    let why = kubernetes.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    format!("{version} {}, {ready}{chosen}{why}", kubernetes.role)
+}
+
+fn wear(wear: &Wear) -> String {
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    format!(
+        "{} a day, of it datastore {}, journal {}, k3s {}",
+        mib(wear.disk),
+        mib(wear.datastore),
+        mib(wear.journal),
+        mib(wear.kubernetes)
+    )
 }
 
 fn disks(drbd: &Drbd) -> String {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use edgepair_status::table::{Column, render};
-use edgepair_status::{Datastore, Drbd, Fence, Peer, Role, Status, Sync, VirtualIp};
+use edgepair_status::{Datastore, Drbd, Fence, Kubernetes, Peer, Role, Status, Sync, VirtualIp, Wear};
 
 fn active() -> Status {
     Status {
@@ -27,6 +27,8 @@ fn active() -> Status {
             sync: None,
         }),
         datastore: Datastore { kind: "postgres".into(), state: "ready".into() },
+        kubernetes: None,
+        wear: None,
         virtual_ip: vec![VirtualIp { address: "192.0.2.50".into(), held: true }],
         fence: None,
         problems: vec![],
@@ -106,7 +108,23 @@ fn the_table() {
     drbd.disk = "Inconsistent".into();
     drbd.sync = Some(Sync { percent: 41.26, seconds_left: Some(200) });
     b.problems = vec!["the witness did not answer for 40 s".into()];
-    let text = render(&[active().into(), b.into()]);
+    let mut a = active();
+    a.kubernetes = Some(Kubernetes {
+        version: Some("v1.33.4+k3s1".into()),
+        chosen: Some("v1.33.4+k3s1".into()),
+        role: "server".into(),
+        ready: true,
+        why: None,
+    });
+    a.wear = Some(Wear { datastore: 700 << 20, journal: 20 << 20, kubernetes: 60 << 20, disk: 812 << 20 });
+    b.kubernetes = Some(Kubernetes {
+        version: Some("v1.33.4+k3s1".into()),
+        chosen: Some("v1.34.1+k3s1".into()),
+        role: "server".into(),
+        ready: false,
+        why: Some("k3s is starting".into()),
+    });
+    let text = render(&[a.into(), b.into()]);
     assert_eq!(text, include_str!("table.txt"), "got:\n{text}");
 }
 

@@ -2,6 +2,7 @@
 
 use super::fence::Device;
 use super::peer::Settings;
+use crate::extension::decide::Layout;
 use edgepair_render::names::port;
 use edgepair_render::{Rendered, Start, timing};
 use edgepair_seed::{Datastore, FailoverMode, Member, NodeId, Purpose, Seed, WitnessPlace};
@@ -35,6 +36,15 @@ impl Store {
     }
 }
 
+/// What of Kubernetes the agent has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// Who runs a server.
+    pub layout: Layout,
+    /// A lost node's pods are moved at once.
+    pub taint: bool,
+}
+
 /// What the agent takes from the seed.
 #[derive(Clone)]
 pub struct Config {
@@ -58,6 +68,10 @@ pub struct Config {
     pub store: Store,
     /// Units of the active node, in the order in which they start.
     pub active_units: Vec<String>,
+    /// Units of a node that is not active.
+    pub standby_units: Vec<String>,
+    /// What of Kubernetes runs on this pair, when the seed wants it.
+    pub kubernetes: Option<Kubernetes>,
     /// Addresses that follow the active node.
     pub virtual_ips: Vec<IpAddr>,
     /// Addresses of this node in the clients' network.
@@ -118,7 +132,10 @@ impl Config {
         peers.extend(
             other.addresses.iter().map(|net| net.addr()).filter(|ip| Some(*ip) != other.replication()),
         );
-        let units = rendered.units.iter().filter(|unit| unit.start == Start::Active);
+        let units = |start: Start| {
+            let units = rendered.units.iter().filter(move |unit| unit.start == start);
+            units.map(|unit| unit.name.clone()).collect::<Vec<_>>()
+        };
         let mode = match seed.failover.mode {
             FailoverMode::Witness(_) => Mode::Witness,
             FailoverMode::Fence => Mode::Fence,
@@ -150,7 +167,15 @@ impl Config {
                 Datastore::Sqlite => Store::Sqlite,
                 Datastore::External(_) => Store::External,
             },
-            active_units: units.map(|unit| unit.name.clone()).collect(),
+            active_units: units(Start::Active),
+            standby_units: units(Start::Standby),
+            kubernetes: seed.kubernetes.as_ref().map(|kubernetes| Kubernetes {
+                layout: match kubernetes.datastore {
+                    Datastore::Sqlite => Layout::OneServer,
+                    Datastore::Postgres | Datastore::External(_) => Layout::TwoServers,
+                },
+                taint: seed.failover.taint,
+            }),
             virtual_ips: seed.pair.virtual_ips.iter().map(|net| net.addr()).collect(),
             own: own.addresses.iter().map(|net| net.addr()).collect(),
             lan,

@@ -58,6 +58,8 @@ pub enum Request {
         /// A version that the operator has confirmed as a step from which nothing goes back.
         one_way: Option<String>,
     },
+    /// Choose the version of k3s that the pair runs.
+    ExtensionUse(String),
 }
 
 impl Request {

@@ -9,6 +9,7 @@ mod datastore;
 mod duplicate;
 mod effects;
 mod input;
+mod k3s;
 mod meet;
 mod observe;
 mod operator;
@@ -18,6 +19,7 @@ mod status;
 mod update;
 
 pub use input::Input;
+use k3s::K3s;
 
 use super::config::Config;
 use super::control::Reply;
@@ -25,6 +27,7 @@ use super::drbd::orders::Order;
 use super::drbd::proc::Device;
 use super::form::Formation;
 use super::history::{History, Kind};
+use super::kubernetes::Keeper;
 use super::log;
 use super::peer::wire::Greeting;
 use super::peer::{self, Mouth, SILENCE};
@@ -143,6 +146,10 @@ pub struct Agent {
     channel: Option<Watcher>,
     /// Who waits for the channel's answer.
     checks: Vec<oneshot::Sender<Reply>>,
+    /// Which k3s runs here, and what is known of the cluster.
+    k3s: K3s,
+    /// Does what is to be done in the cluster; absent without Kubernetes.
+    keeper: Option<Keeper>,
     /// Names this run of the agent.
     run: u64,
     /// Runs of the other agent that are over.
@@ -200,6 +207,8 @@ pub fn start(
     let channel = channel::start(&config, &ports, u64::from_be_bytes(base));
     let switch =
         config.fence.clone().map(|device| power::Switch::new(device, config.fence_limit, &ports.place));
+    let keeper = Keeper::start(ports.clone(), &config, input::map(&inputs, Input::Kubernetes));
+    let k3s = K3s::load(&ports.place)?;
     let mut agent = Agent {
         node: Node::new(me, memory.durable, Rules::ALL),
         config,
@@ -244,6 +253,8 @@ pub fn start(
         update,
         channel,
         checks: Vec::new(),
+        k3s,
+        keeper,
         run: u64::from_be_bytes(base),
         gone_runs: VecDeque::new(),
     };
@@ -333,6 +344,8 @@ impl Agent {
             Input::Update(done) => self.update_done(*done),
             Input::Channel(answer) => self.channel_answered(*answer),
             Input::ChannelStarted(result) => self.channel_started(result),
+            Input::Kubernetes(state) => self.kubernetes_is(state),
+            Input::K3sChanged(result) => self.k3s_changed(result),
         }
         self.settle();
     }
@@ -390,6 +403,7 @@ impl Agent {
         self.keep_address();
         self.look_for_duplicates();
         self.look_at_space();
+        self.k3s_tick();
         if self.ticks % GREET == 0 {
             // One that was lost on the way is made good.
             self.greet();

@@ -15,7 +15,8 @@
 //!
 //! - [`engine`]: the loop. [`config`]: what it takes from the seed. [`store`]: what it remembers over a power cut.
 //! - [`drbd`], [`peer`], [`witness`], [`control`]: where inputs come from. [`ports`], [`units`]: the outside.
-//! - [`fence`]: the power of the other box. [`service`]: storage and datastore of the active node. [`form`]: making them the first time.
+//! - [`fence`]: the power of the other box. [`kubernetes`]: k3s around the pair: taints, cordons, how it is.
+//! - [`service`]: storage and datastore of the active node. [`form`]: making them the first time.
 //! - [`history`]: what was decided and why, kept over boots.
 //! - [`handler`]: `node-init fence-peer`, also when no agent lives.
 
@@ -27,6 +28,7 @@ pub mod fence;
 pub mod form;
 pub mod handler;
 pub mod history;
+pub mod kubernetes;
 pub mod log;
 pub mod notify;
 pub mod peer;
@@ -34,11 +36,13 @@ pub mod ports;
 pub mod service;
 pub mod store;
 pub mod units;
+pub mod wear;
 pub mod witness;
 
 #[cfg(test)]
 mod tests;
 
+use crate::extension::decide::Layout;
 use crate::facts::{Booted, Facts, image_info};
 use crate::member::{Own, OwnDisk, Place};
 use crate::update::bundle::peer::{Client, serve};
@@ -139,7 +143,9 @@ fn begin() -> anyhow::Result<Started> {
         slot: facts.get::<Booted>("booted").and_then(|booted| booted.slot),
     };
     let bundles = bundles(&config);
-    let hands = HostHands::new(Arc::new(HostRunner), &boot.version, false, bundles.clone());
+    // With one server only the active node has an API, and it is the datastore's readiness as well.
+    let servers = config.kubernetes.is_some_and(|kubernetes| kubernetes.layout == Layout::TwoServers);
+    let hands = HostHands::new(Arc::new(HostRunner), &boot.version, servers, bundles.clone());
     let ports = Ports::new(
         Place::default(),
         Arc::new(HostRunner),

@@ -23,6 +23,8 @@ pub type Task<'a, T> = Pin<Box<dyn Future<Output = anyhow::Result<T>> + 'a>>;
 pub trait Units {
     /// Starts a unit; ends when its job has. An error when the job failed.
     fn start<'a>(&'a self, unit: &'a str) -> Task<'a, ()>;
+    /// Queues the start of a unit and does not wait for it: it may take for ever, and is no part of what is to be done.
+    fn begin<'a>(&'a self, unit: &'a str) -> Task<'a, ()>;
     /// Stops a unit; ends when its job has.
     fn stop<'a>(&'a self, unit: &'a str) -> Task<'a, ()>;
     /// `ActiveState`.

@@ -4,15 +4,18 @@
 //! next step. What fails is told and tried again: the pair core decides whether this node stays active, not this task.
 //!
 //! ```text
-//! run:   file system (made once) → mount → database (made once) → units, in order → a write → ready
-//! stop:  units, in reverse order → unmount → stopped
+//! run:   units of the standby end → file system (made once) → mount → database (made once) → units, in order → a write → ready
+//! stop:  units, in reverse order → unmount → stopped → units of the standby begin
 //! ```
+//!
+//! Units of the standby (the k3s agent of a pair with one server) are only begun, not waited for: such an agent is ready
+//! when the other node's server is, which may take for ever, and nothing here depends on it.
 
 use super::config::Config;
 use super::form::Formation;
 use super::form::data::Data;
 use super::ports::Ports;
-use edgepair_render::names::DATA_MOUNT;
+use edgepair_render::names::{DATA_MOUNT, K3S, K3S_SERVER_UNIT};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -141,6 +144,11 @@ impl Worker {
     /// Brings everything up, and ends when it is not up any more.
     async fn up(&self) -> anyhow::Result<()> {
         self.report(Report::State("starting")).await;
+        for unit in self.config.standby_units.iter().rev() {
+            if self.ports.units.state(unit).await? != "inactive" {
+                self.ports.units.stop(unit).await?;
+            }
+        }
         let formation = self.formation().await?;
         let data = self.data();
         data.mount(formation, async |formation| self.note(formation).await).await?;
@@ -176,10 +184,15 @@ impl Worker {
         anyhow::bail!("{left} stopped by itself; it is started again")
     }
 
+    /// A node without k3s has a server unit with nothing to do; storage and database serve all the same.
+    fn has_nothing_to_do(&self, unit: &str) -> bool {
+        unit == K3S_SERVER_UNIT && !self.ports.place.path(K3S).exists()
+    }
+
     /// Ends when one of the units is not active any more.
     async fn watch(&self) -> anyhow::Result<String> {
-        let mut waits: Vec<_> =
-            self.config.active_units.iter().map(|unit| (unit, self.ports.units.left_active(unit))).collect();
+        let units = self.config.active_units.iter().filter(|unit| !self.has_nothing_to_do(unit));
+        let mut waits: Vec<_> = units.map(|unit| (unit, self.ports.units.left_active(unit))).collect();
         std::future::poll_fn(move |context| {
             for (unit, wait) in &mut waits {
                 if let std::task::Poll::Ready(state) = wait.as_mut().poll(context) {
@@ -202,6 +215,12 @@ impl Worker {
         self.report(Report::Trouble(None)).await;
         self.report(Report::State("stopped")).await;
         self.report(Report::Ready(false)).await;
+        for unit in &self.config.standby_units {
+            // Whoever does not come up here is of no help to the pair, and no reason to stop anything either.
+            if let Err(error) = self.ports.units.begin(unit).await {
+                self.report(Report::Trouble(Some(format!("{error:#}")))).await;
+            }
+        }
         std::future::pending().await
     }
 }

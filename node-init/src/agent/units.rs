@@ -74,6 +74,17 @@ impl Units for Systemd {
         Box::pin(self.job("StartUnit", unit))
     }
 
+    fn begin<'a>(&'a self, unit: &'a str) -> Task<'a, ()> {
+        Box::pin(async move {
+            let manager = self.manager().await?;
+            let _: OwnedObjectPath = manager
+                .call("StartUnit", &(unit, "replace"))
+                .await
+                .with_context(|| format!("StartUnit {unit}"))?;
+            Ok(())
+        })
+    }
+
     fn stop<'a>(&'a self, unit: &'a str) -> Task<'a, ()> {
         Box::pin(self.job("StopUnit", unit))
     }

@@ -14,8 +14,8 @@ use edgepair_status::{Role, Status};
 
 /// An answer of the agent comes at once, or something is wrong.
 const ANSWER: Duration = Duration::from_secs(5);
-/// A checkpoint may precede the answer to a switchover.
-const CHECKPOINT: Duration = Duration::from_secs(20);
+/// Pods that move away and a checkpoint may precede the answer to a switchover.
+const CHECKPOINT: Duration = Duration::from_secs(60);
 
 /// Arguments of `node-init status`.
 #[derive(Debug, Args)]

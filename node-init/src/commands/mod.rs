@@ -4,7 +4,10 @@
 
 pub mod agent;
 pub mod boot_stages;
+pub mod extension;
+pub mod kubeconfig;
 pub mod update;
+pub mod volume;
 pub mod witness;
 
 use std::process::ExitCode;
@@ -55,6 +58,13 @@ pub enum Command {
     Promote(agent::PromoteArguments),
     /// Update the pair to another version, together, or show how that goes.
     Update(update::Arguments),
+    /// Which version of k3s the pair runs: install, choose, remove.
+    Extension(extension::Arguments),
+    /// Print what a plain kubectl anywhere needs: the API at the virtual IP, as the cluster's administrator.
+    #[command(
+        after_help = "Example:\n  ssh root@192.0.2.50 node-init kubeconfig > site-042.yaml\n  kubectl --kubeconfig site-042.yaml get nodes\n\nIt holds the administrator's key: keep it as you keep a password."
+    )]
+    Kubeconfig(kubeconfig::Arguments),
     /// Take leave of the other node, so that it goes on alone when this one goes down. Run by systemd at shutdown.
     #[command(
         after_help = "Example:\n  node-init leave && systemctl poweroff\n\nA node that stays up after all joins again with: systemctl restart edgepair-agent"
@@ -63,6 +73,8 @@ pub enum Command {
     /// Answer DRBD: may this node go on without the other? Run by the kernel; the exit code is the answer (drbd.conf(5)).
     #[command(after_help = "Example:\n  node-init fence-peer; echo $?")]
     FencePeer(agent::FencePeerArguments),
+    /// Volumes for pods, on both disks.
+    Volume(volume::Arguments),
     /// The small third party that keeps one record per pair: run it, enrol pairs, ask it.
     Witness(witness::Arguments),
 }
@@ -80,7 +92,10 @@ pub fn main() -> ExitCode {
         Command::Switchover(arguments) => agent::switchover(&arguments),
         Command::Promote(arguments) => agent::promote(&arguments),
         Command::Update(arguments) => update::run(&arguments),
+        Command::Extension(arguments) => extension::run(&arguments),
+        Command::Kubeconfig(arguments) => kubeconfig::run(&arguments),
         Command::Leave(arguments) => agent::leave(&arguments),
+        Command::Volume(arguments) => volume::run(&arguments),
         Command::FencePeer(arguments) => return agent::fence_peer(&arguments),
         Command::Witness(arguments) => witness::run(arguments),
     };

@@ -133,6 +133,7 @@ impl Pair {
                 ssh(Side::A, doors.ssh[0]),
                 ssh(Side::B, doors.ssh[1]),
                 Forward { here: doors.postgres, address: site::VIRTUAL_IP.into(), port: 5432 },
+                Forward { here: doors.kubernetes, address: site::VIRTUAL_IP.into(), port: 6443 },
             ],
             backward: Vec::new(),
         };

@@ -94,18 +94,18 @@ impl CreateArgs {
 }
 
 impl Terms {
-    /// Those of `bundle create` without options.
+    /// Those of `bundle create` without options, for an image that carries this version of the extension.
     ///
     /// # Errors
     /// Never; the version is a constant.
-    pub fn usual() -> anyhow::Result<Self> {
+    pub fn usual(extension: Option<String>) -> anyhow::Result<Self> {
         Ok(Self {
             boards: Vec::new(),
             floor: Version::parse(FLOOR).context("the usual floor")?,
             expires: None,
             trial_seconds: TRIAL_SECONDS,
             waves: Vec::new(),
-            extension: None,
+            extension,
             one_way: false,
         })
     }

@@ -55,6 +55,29 @@ fn hand_over(call: &Invocation, package: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// `edgepair lab kubeconfig`: from the node that has it, with the port of this computer that leads to the virtual IP. The
+/// certificate of a k3s server is good for the loopback as well.
+///
+/// # Errors
+/// When the lab does not run, or no node has a k3s server.
+pub fn kubeconfig(lab: &Lab) -> anyhow::Result<ExitCode> {
+    let port = lab.running()?.spec.doors.kubernetes;
+    let line = format!("node-init kubeconfig --server https://127.0.0.1:{port}");
+    let mut said = Vec::new();
+    for side in Side::BOTH {
+        let answer = lab.guest(side).and_then(|mut guest| guest.try_run(&line, Deadline::seconds(60)));
+        match answer {
+            Ok(answer) if answer.status == 0 => {
+                println!("{}", answer.text.trim_end());
+                return Ok(ExitCode::SUCCESS);
+            }
+            Ok(answer) => said.push(format!("node {side}: {}", answer.text.trim())),
+            Err(error) => said.push(format!("node {side}: {error:#}")),
+        }
+    }
+    bail!("no node of the lab has a kubeconfig:\n  {}", said.join("\n  "))
+}
+
 /// `edgepair lab shell`.
 ///
 /// # Errors

@@ -82,6 +82,11 @@ enum LabCommand {
         after_help = "Examples:\n  edgepair lab update out/edgepair_0.2.0_amd64.bundle\n  edgepair lab update out/edgepair_0.2.0_amd64.bundle && edgepair lab status\n\nThe lab's image has to trust the bundle's key: `[update] keys` in its definition.\nExit status: 0 both nodes run the new version, 1 refused, given up, or not over in time, 2 wrong use."
     )]
     Update(update::UpdateArgs),
+    /// Print what kubectl on this computer needs to reach the pair's Kubernetes at the virtual IP.
+    #[command(
+        after_help = "Example:\n  edgepair lab kubeconfig > lab.yaml && kubectl --kubeconfig lab.yaml get nodes\n\nNeeds an image with k3s (edgepair build --k3s) and a seed with the table [kubernetes]."
+    )]
+    Kubeconfig,
     /// Pull the plug of a node, or of the witness.
     #[command(after_help = "Example:\n  edgepair lab kill a")]
     Kill {
@@ -175,6 +180,7 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         LabCommand::Shell { node, command } => enter::shell(&lab, node, &command),
         LabCommand::Psql { options } => enter::psql(&lab, &options),
         LabCommand::Update(args) => update::run(&lab, &args),
+        LabCommand::Kubeconfig => enter::kubeconfig(&lab),
         LabCommand::Kill { machine } => order(&lab, &Order::power(machine, false), "its plug is pulled"),
         LabCommand::Start { machine } => order(&lab, &Order::power(machine, true), "it is on"),
         LabCommand::Pause { node } => {

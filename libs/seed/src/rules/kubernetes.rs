@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use super::Rules;
 use super::addresses::{family, overlap};
+use crate::value::Value;
 use edgepair_findings::Severity;
 
 /// Options of k3s that follow from the seed, and where they come from. Setting them by hand would take the pair apart.
@@ -42,6 +43,10 @@ pub const OWNED: &[(&str, &str)] = &[
     ("disable-agent", "the image"),
     ("write-kubeconfig", "the layout of the image"),
 ];
+
+/// Arguments of Kubernetes' components that the move of the database rests on.
+pub const OWNED_ARGUMENTS: &[&str] =
+    &["leader-elect-lease-duration", "leader-elect-renew-deadline", "leader-elect-retry-period"];
 
 impl Rules<'_> {
     pub(super) fn kubernetes(&mut self) {
@@ -111,6 +116,31 @@ impl Rules<'_> {
                     key,
                     format!("the pair sets {plain} itself: {owner}"),
                     "take it out",
+                );
+            }
+            self.owned_arguments(key, plain.as_str());
+        }
+    }
+
+    /// Arguments in the lists `kube-…-arg`.
+    fn owned_arguments(&mut self, key: &str, option: &str) {
+        let Some(Value::Anything(value)) = self.seed.values.get(key).map(|entry| &entry.value) else {
+            return;
+        };
+        if !option.ends_with("-arg") {
+            return;
+        }
+        let items = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        for text in items.iter().filter_map(|item| item.as_str()) {
+            let name = text.trim_start_matches('-').split('=').next().unwrap_or_default();
+            if OWNED_ARGUMENTS.contains(&name) {
+                self.error(
+                    "owned-argument",
+                    key,
+                    format!(
+                        "the pair sets {name} itself: a control plane must outlive the move of its database"
+                    ),
+                    "take it out of the list",
                 );
             }
         }

@@ -142,14 +142,7 @@ impl Agent {
                 self.left = true;
                 log::info("this node may be switched off");
             }
-            // There are no pods to move before Kubernetes runs here.
-            Effect::Taint(on) => {
-                log::info(if on {
-                    "the other node's pods would be moved now"
-                } else {
-                    "the other node is back"
-                });
-            }
+            Effect::Taint(on) => self.taint(on),
             Effect::Arm(timer) => self.arm(timer),
             Effect::Disarm(timer) => {
                 if let Some((_, task)) = self.timers.remove(&timer) {

@@ -6,6 +6,7 @@ use crate::agent::config::Config;
 use crate::agent::control::{Asked, Reply};
 use crate::agent::drbd::orders::{Order, is_just_created};
 use crate::agent::form::data::Data;
+use crate::agent::kubernetes;
 use crate::agent::log;
 use crate::agent::peer::Heard;
 use crate::agent::ports::Ports;
@@ -69,6 +70,10 @@ pub enum Input {
     Channel(Box<crate::update::channel::Answer>),
     /// An update that the channel began was taken, or not.
     ChannelStarted(Result<(), String>),
+    /// How Kubernetes is.
+    Kubernetes(kubernetes::State),
+    /// Another version of k3s was put in use, or not.
+    K3sChanged(Result<(), String>),
 }
 
 /// A sender of something that becomes an input.
@@ -131,7 +136,7 @@ pub fn ask_generation(ports: &Ports, inputs: &mpsc::Sender<Input>) {
     });
 }
 
-/// Prepares a switchover.
+/// Prepares a switchover: pods move first, then a checkpoint is made; both are bounded.
 pub fn checkpoint(
     ports: &Ports,
     config: &Rc<Config>,
@@ -140,6 +145,9 @@ pub fn checkpoint(
 ) {
     let (ports, config, inputs) = (ports.clone(), Rc::clone(config), inputs.clone());
     spawn_local(async move {
+        if config.kubernetes.is_some() {
+            kubernetes::drain(&ports, &config.names.0).await;
+        }
         let data = Data { ports: &ports, config: &config };
         match tokio::time::timeout(CHECKPOINT, data.checkpoint()).await {
             Ok(Ok(())) => {}

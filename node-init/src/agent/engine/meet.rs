@@ -118,6 +118,7 @@ impl Agent {
         let first = self.peer.greeting.as_ref() != Some(&greeting);
         self.peer.greeting = Some(greeting);
         self.peer.refused = None;
+        self.k3s_heard();
         if first {
             self.greet();
             self.fire(Timer::Hello);
@@ -136,6 +137,7 @@ impl Agent {
             seed: self.config.seed.clone(),
             version: self.boot.version.clone(),
             watchdog: self.ports.kernel.watchdog(),
+            k3s: self.own_k3s().map(Box::new),
         }));
     }
 

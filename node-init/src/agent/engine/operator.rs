@@ -15,7 +15,8 @@ impl Agent {
                 let _ = reply.send(Reply::Status(Box::new(self.status())));
             }
             Request::Switchover => {
-                // The checkpoint comes first, while this node still serves; the gap is shorter by it.
+                // Pods and checkpoint come first, while this node still serves; the gap is shorter by it.
+                self.moves();
                 input::checkpoint(&self.ports, &self.config, &self.inputs, reply);
             }
             Request::Promote => {
@@ -37,6 +38,9 @@ impl Agent {
             | Request::UpdateCheck
             | Request::UpdateTake { .. } => {
                 self.update_asked(request, body, reply);
+            }
+            Request::ExtensionUse(version) => {
+                let _ = reply.send(self.choose_k3s(&version));
             }
             Request::FencePeer | Request::LocalIoError => {
                 // The kernel asks before its event has been read.

@@ -45,6 +45,8 @@ impl Agent {
                 }
                 .to_owned(),
             },
+            kubernetes: self.kubernetes_status(),
+            wear: crate::agent::wear::look(&self.ports.place),
             virtual_ip: self.config.virtual_ips.iter().map(held).collect(),
             fence: self.fence_status(),
             problems: self.problem_list(),

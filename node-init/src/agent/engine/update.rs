@@ -79,6 +79,7 @@ impl Agent {
                 Want::Say(said) => self.mouth.say(&Said::Update(Box::new(said))),
                 Want::Switchover => {
                     // Nobody waits for the reply: the driver sees how it goes, and asks again.
+                    self.moves();
                     let (reply, _) = oneshot::channel();
                     input::checkpoint(&self.ports, &self.config, &self.inputs, reply);
                 }

@@ -29,6 +29,9 @@ pub struct Greeting {
     pub version: String,
     /// A hardware watchdog is armed there.
     pub watchdog: bool,
+    /// How its k3s is; absent without Kubernetes, and from versions that know nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k3s: Option<Box<crate::extension::decide::Node>>,
 }
 
 /// One frame.
@@ -84,9 +87,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    #[test]
-    fn what_is_said_is_understood() {
-        let greeting = Greeting {
+    fn known() -> Greeting {
+        Greeting {
             protocol: PROTOCOL,
             run: 1,
             side: Side::A,
@@ -96,7 +98,13 @@ mod tests {
             seed: "00".into(),
             version: "1".into(),
             watchdog: false,
-        };
+            k3s: None,
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_understood() {
+        let greeting = known();
         let word =
             crate::update::channel::kept::Word { name: "stable".into(), serial: 1, digest: "00".into() };
         for said in
@@ -104,6 +112,9 @@ mod tests {
         {
             assert_eq!(Said::decode(&said.encode()).unwrap(), said);
         }
+        // From a version that knows nothing of k3s, and from one that knows more.
+        let old = Said::Greeting(Greeting { k3s: Some(Box::default()), ..known() }).encode();
+        assert!(String::from_utf8_lossy(&old).contains("\"k3s\":{"));
         assert!(Said::decode(b"{\"sing\":1}").is_err());
         assert_eq!(protocol_of(&Said::Alive.encode()), None);
     }

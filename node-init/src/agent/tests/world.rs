@@ -339,6 +339,10 @@ impl Units for End {
         Box::pin(async move { self.world.lock().start(self.at, unit).map_err(anyhow::Error::msg) })
     }
 
+    fn begin<'a>(&'a self, unit: &'a str) -> Task<'a, ()> {
+        self.start(unit)
+    }
+
     fn stop<'a>(&'a self, unit: &'a str) -> Task<'a, ()> {
         Box::pin(async move {
             let mut world = self.world.lock();

@@ -9,6 +9,7 @@ use crate::update::health::{Finding, Seen, host, judge};
 use crate::update::slot::{Image, Place, Slots, Source};
 use edgepair_bundle::Time;
 use edgepair_host_io::{Invocation, Runner};
+use edgepair_render::names::K3S;
 use edgepair_layout::path;
 use std::future::Future;
 use std::path::Path;
@@ -246,7 +247,11 @@ impl Hands for HostHands {
     }
 
     fn observe(&self, seen: Seen, solo: bool) -> Work<Vec<Finding>> {
-        self.beside(move |hands| Ok(judge(&host::observe(&*hands.runner, seen, solo, hands.kubernetes))))
+        self.beside(move |hands| {
+            // A pair without k3s in its image is well without an API server.
+            let kubernetes = hands.kubernetes && Path::new(K3S).exists();
+            Ok(judge(&host::observe(&*hands.runner, seen, solo, kubernetes)))
+        })
     }
 
     fn reboot(&self) -> Work<()> {

@@ -36,8 +36,8 @@ use tokio::task::spawn_local;
 const AGAIN: u64 = 5;
 /// Seconds after which the core may say again what is known, and try again what has failed.
 const RETRY: u64 = 5;
-/// Seconds after which a switchover that has not happened has failed.
-const SWITCHOVER: u64 = 20;
+/// Seconds after which a switchover that has not happened has failed. Pods may take half of it to move away.
+const SWITCHOVER: u64 = 60;
 /// Seconds that a boot which no plan asked for has to be called good. Then it counts as one that is not kept: this node may
 /// have lost its memory of the plan, and hears of it from the other one.
 const GOOD: u64 = 600;
@@ -357,6 +357,11 @@ impl Driver {
     /// What this node is doing, or why it is not doing more.
     pub fn reason(&self) -> Option<UpdateReason> {
         self.updater.as_ref().map(Updater::reason)
+    }
+
+    /// An update is under way: nothing else of the system changes meanwhile.
+    pub fn busy(&self) -> bool {
+        self.kept.memory.facts.is_some_and(|facts| facts.outcome == Outcome::Open)
     }
 
     /// What is wrong, for `status`.

@@ -57,6 +57,9 @@ pub struct Doors {
     pub ssh: [u16; 2],
     /// PostgreSQL at the virtual IP.
     pub postgres: u16,
+    /// The Kubernetes API at the virtual IP.
+    #[serde(default)]
+    pub kubernetes: u16,
     /// Where the witness listens.
     pub witness: u16,
     /// Where the management boards of node a and b listen.
@@ -70,11 +73,11 @@ impl Doors {
     /// # Errors
     /// The kernel's.
     pub fn free() -> anyhow::Result<Self> {
-        match host_port::free_ports(6)?[..] {
-            [a, b, postgres, witness, one, two] => {
-                Ok(Self { ssh: [a, b], postgres, witness, boards: [one, two] })
+        match host_port::free_ports(7)?[..] {
+            [a, b, postgres, kubernetes, witness, one, two] => {
+                Ok(Self { ssh: [a, b], postgres, kubernetes, witness, boards: [one, two] })
             }
-            _ => bail!("there are no six free ports"),
+            _ => bail!("there are no seven free ports"),
         }
     }
 }

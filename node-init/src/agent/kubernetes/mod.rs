@@ -1,0 +1,253 @@
+//! Kubernetes around the pair: how it is, pods of a lost node, pods of a node that hands over.
+//!
+//! One task looks every few seconds with `k3s kubectl` and does, on the active node, what is left to do: set or remove the
+//! `out-of-service` taint, take back a cordon of ours. Everything is bounded and tried again; nothing of the pair waits for
+//! it. What it needs to remember is in the cluster itself (the taint's value, an annotation), so an agent that is started
+//! anew goes on where the last one stopped.
+//!
+//! - [`kubectl`]: pure: the calls, and what they answer.
+//! - [`deeds`]: pure: what follows from what was seen. [`renew`]: certificates, before they expire.
+
+pub mod deeds;
+pub mod kubectl;
+pub mod renew;
+
+use super::config::{Config, Kubernetes};
+use super::log;
+use super::ports::Ports;
+use crate::extension::decide::Layout;
+use deeds::{Deed, Wants};
+use edgepair_host_io::{Invocation, Output};
+use edgepair_render::names::{K3S, K3S_AGENT_UNIT, K3S_SERVER_UNIT};
+use kubectl::Nodes;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(15);
+/// Between two looks while something is left to do.
+const SOON: Duration = Duration::from_secs(3);
+/// Between two looks at certificates.
+const CERTIFICATES: Duration = Duration::from_secs(6 * 3600);
+/// All of cordon and drain before a switchover.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// How Kubernetes is on this node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// This node runs a server.
+    pub server: bool,
+    /// It answers: the API server, or on a node that is only an agent its unit.
+    pub ready: bool,
+    /// Why not, or what is not as it should be though it answers.
+    pub why: Option<String>,
+}
+
+/// A handle on the task.
+#[derive(Debug)]
+pub struct Keeper {
+    wants: watch::Sender<Wants>,
+}
+
+impl Keeper {
+    /// Starts the task on the current [`tokio::task::LocalSet`].
+    #[must_use]
+    pub fn start(ports: Ports, config: &Rc<Config>, reports: mpsc::Sender<State>) -> Option<Self> {
+        let kubernetes = config.kubernetes?;
+        let (wants, receiver) = watch::channel(Wants::default());
+        let worker = Worker {
+            ports,
+            kubernetes,
+            names: config.names.clone(),
+            reports,
+            wants: receiver,
+            tainted: false,
+            certificates: None,
+        };
+        spawn_local(worker.run());
+        Some(Self { wants })
+    }
+
+    /// Changes what is wanted.
+    pub fn set(&self, change: impl FnOnce(&mut Wants)) {
+        self.wants.send_if_modified(|wants| {
+            let before = wants.clone();
+            change(wants);
+            *wants != before
+        });
+    }
+}
+
+struct Worker {
+    ports: Ports,
+    kubernetes: Kubernetes,
+    /// Of this node, of the other.
+    names: (String, String),
+    reports: mpsc::Sender<State>,
+    wants: watch::Receiver<Wants>,
+    /// The present wish for a taint has been carried out.
+    tainted: bool,
+    /// When the certificates were looked at last.
+    certificates: Option<Instant>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let mut said = String::new();
+        loop {
+            let wants = self.wants.borrow_and_update().clone();
+            self.tainted &= wants.taint == Some(true);
+            let (state, nodes) = self.look(&wants).await;
+            let mut left = false;
+            if let (Some(nodes), true) = (&nodes, state.ready) {
+                for deed in deeds::of(&wants, nodes, &self.names, self.tainted) {
+                    match self.carry_out(&deed).await {
+                        Ok(()) => log::info(&deed.to_string()),
+                        Err(error) => {
+                            left = true;
+                            let text = format!("{deed}: not done yet: {error:#}");
+                            if text != said {
+                                log::warn(&text);
+                                said = text;
+                            }
+                            break;
+                        }
+                    }
+                }
+            }
+            self.renew(&wants, &state).await;
+            let pending = left || wants.taint == Some(true) && wants.active && !self.tainted;
+            if self.reports.send(state).await.is_err() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(if pending { SOON } else { LOOK }) => {}
+                change = self.wants.changed() => if change.is_err() { return },
+            }
+        }
+    }
+
+    async fn look(&self, wants: &Wants) -> (State, Option<Nodes>) {
+        let server = wants.active || self.kubernetes.layout == Layout::TwoServers;
+        let not = |why: String| (State { server, ready: false, why: Some(why) }, None);
+        if !self.ports.place.path(K3S).exists() {
+            return not("there is no k3s on this node".to_owned());
+        }
+        let unit = if server { K3S_SERVER_UNIT } else { K3S_AGENT_UNIT };
+        match self.ports.units.state(unit).await.as_deref() {
+            Ok("active") => {}
+            Ok("activating") => return not("k3s is starting".to_owned()),
+            Ok("failed") => return not(format!("k3s failed; journalctl -u {unit}")),
+            Ok(state) => return not(format!("k3s is {state}")),
+            Err(error) => return not(format!("systemd: {error:#}")),
+        }
+        if !server {
+            return (State { server, ready: true, why: None }, None);
+        }
+        match self.run_one(kubectl::nodes()).await.map(|output| Nodes::parse(&output.text())) {
+            Ok(Some(nodes)) => {
+                let why = nodes.get(&self.names.0).map_or_else(
+                    || Some("the API server does not know this node yet".to_owned()),
+                    |node| node.trouble.clone(),
+                );
+                (State { server, ready: true, why }, Some(nodes))
+            }
+            Ok(None) => not("kubectl said something that is not understood".to_owned()),
+            Err(error) => not(format!("the API server does not answer: {error:#}")),
+        }
+    }
+
+    /// Starts k3s anew where its certificates are about to expire: it renews them then.
+    async fn renew(&mut self, wants: &Wants, state: &State) {
+        if self.certificates.is_some_and(|since| since.elapsed() < CERTIFICATES) || wants.moving {
+            return;
+        }
+        self.certificates = Some(Instant::now());
+        let Some(expiry) = renew::first_expiry(&self.ports.place) else { return };
+        let now = kubectl::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let left = expiry.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
+        if !renew::due(left, wants.active, wants.other_ready) {
+            return;
+        }
+        log::info(&format!(
+            "a certificate of k3s expires in {} days: k3s is started anew and renews it",
+            left / 86_400
+        ));
+        let unit = if state.server { K3S_SERVER_UNIT } else { K3S_AGENT_UNIT };
+        let units = &self.ports.units;
+        let again = async {
+            units.stop(unit).await?;
+            // On the active node of a pair with one server its service starts it again.
+            if self.kubernetes.layout == Layout::TwoServers || !state.server {
+                units.begin(unit).await
+            } else {
+                Ok(())
+            }
+        };
+        if let Err(error) = again.await {
+            log::warn(&format!("{unit} was not started anew: {error:#}"));
+        }
+    }
+
+    /// Beside the agent's other programs: an API server that is slow holds nothing up.
+    async fn run_one(&self, call: Invocation) -> anyhow::Result<Output> {
+        run(&self.ports, call).await
+    }
+
+    async fn carry_out(&mut self, deed: &Deed) -> anyhow::Result<()> {
+        if let Deed::Taint(node) = deed {
+            let pods = self.run_one(kubectl::pods_of(node)).await?.text();
+            for call in kubectl::stay_behind(&pods) {
+                self.run_one(call).await?;
+            }
+        }
+        for call in deed.calls() {
+            self.run_one(call).await?;
+        }
+        if matches!(deed, Deed::Taint(_)) {
+            self.tainted = true;
+        }
+        // People look for it, and nothing depends on it.
+        if let Some(call) = deed.event(kubectl::now()) {
+            if let Err(error) = self.run_one(call).await {
+                log::warn(&format!("no event about it: {error:#}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn run(ports: &Ports, call: Invocation) -> anyhow::Result<Output> {
+    let runner = Arc::clone(&ports.runner);
+    let work = tokio::task::spawn_blocking(move || runner.run(&call));
+    let result = work.await?;
+    result.map_err(|error| {
+        let said = error.tail().lines().last().map(str::trim).unwrap_or_default().to_owned();
+        if said.is_empty() { anyhow::Error::from(error) } else { anyhow::anyhow!(said) }
+    })
+}
+
+/// Moves this node's pods away before it hands over: cordon, then drain, as long as disruption budgets and [`DRAIN`] allow.
+/// What is not done by then is not waited for.
+pub async fn drain(ports: &Ports, node: &str) {
+    if !ports.place.path(K3S).exists()
+        || ports.units.state(K3S_SERVER_UNIT).await.as_deref().ok() != Some("active")
+    {
+        return;
+    }
+    let all = async {
+        for call in kubectl::drain(node) {
+            run(ports, call).await?;
+        }
+        anyhow::Ok(())
+    };
+    match tokio::time::timeout(DRAIN, all).await {
+        Ok(Ok(())) => log::info(&format!("the pods of {node} have moved away")),
+        Ok(Err(error)) => log::warn(&format!("not all pods of {node} have moved away: {error:#}")),
+        Err(_) => log::warn(&format!("not all pods of {node} have moved away in {} s", DRAIN.as_secs())),
+    }
+}
