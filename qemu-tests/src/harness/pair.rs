@@ -127,16 +127,13 @@ impl Pair {
         self.host_ports.clear();
         let doors = &self.spec.doors;
         let ssh = |side: Side, here| Forward { here, address: side.address().into(), port: 22 };
-        let host = Leads {
-            own: "192.0.2.254".into(),
-            forward: vec![
-                ssh(Side::A, doors.ssh[0]),
-                ssh(Side::B, doors.ssh[1]),
-                Forward { here: doors.postgres, address: site::VIRTUAL_IP.into(), port: 5432 },
-                Forward { here: doors.kubernetes, address: site::VIRTUAL_IP.into(), port: 6443 },
-            ],
-            backward: Vec::new(),
-        };
+        let served = |here, port| Forward { here, address: site::VIRTUAL_IP.into(), port };
+        let mut forward =
+            vec![ssh(Side::A, doors.ssh[0]), ssh(Side::B, doors.ssh[1]), served(doors.postgres, 5432)];
+        // A lab that was made before there were these has no such ports.
+        let more = [(doors.kubernetes, site::API_PORT), (doors.balancer, site::BALANCER_PORT)];
+        forward.extend(more.into_iter().filter(|(here, _)| *here != 0).map(|(here, port)| served(here, port)));
+        let host = Leads { own: "192.0.2.254".into(), forward, backward: Vec::new() };
         let (address, port) = site::WITNESS;
         let at_witness =
             self.spec.witness.then(|| Backward { address: address.into(), port, here: doors.witness });

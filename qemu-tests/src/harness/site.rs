@@ -25,6 +25,12 @@ pub const BOARDS: [&str; 2] = ["192.0.2.11", "192.0.2.12"];
 pub const BOARD_USER: &str = "lab";
 /// Name of the file beside the seed with the password at both.
 pub const BOARD_FILE: &str = "board.secret";
+/// Port of the Kubernetes API, unless a seed says otherwise.
+pub const API_PORT: u16 = 6443;
+/// Port of its balancer.
+pub const BALANCER_PORT: u16 = 7443;
+/// Address and network card of the worker.
+pub const WORKER: (&str, &str) = ("192.0.2.70", "52:54:00:00:00:03");
 /// Name of the secret's file beside the seed.
 pub const SECRET_FILE: &str = "pair.secret";
 /// Private half of the lab's SSH key.
@@ -112,6 +118,10 @@ pub struct Wishes {
     /// Whether the nodes are emulated on processors that others use as well: the hardware watchdog then gets the longest
     /// time that a seed may give it.
     pub slow: bool,
+    /// Where Kubernetes stores, when there is one: `postgres` or `sqlite`.
+    pub kubernetes: Option<String>,
+    /// Whether a worker belongs to the pair.
+    pub worker: bool,
 }
 
 impl Wishes {
@@ -124,6 +134,8 @@ impl Wishes {
             fingerprint: None,
             storage: "1GiB".into(),
             slow: accel == Accel::Tcg,
+            kubernetes: None,
+            worker: false,
         }
     }
 }
@@ -246,7 +258,7 @@ fn checked(text: &str, secret: &Secret, board: Option<&Secret>) -> anyhow::Resul
 }
 
 fn seed_text(wishes: &Wishes, key: &str) -> String {
-    let Wishes { name, mode, boards, fingerprint, storage, slow } = wishes;
+    let Wishes { name, mode, boards, fingerprint, storage, slow, kubernetes, worker } = wishes;
     let mut text = format!("# The pair of this lab.\nschema = 1\n\n[pair]\nname = \"{name}\"\n");
     text += &format!("virtual_ip = [\"{VIRTUAL_IP}/24\", \"{VIRTUAL_IP6}/64\"]\n");
     text += &format!("secret_file = \"{SECRET_FILE}\"\n");
@@ -277,7 +289,19 @@ fn seed_text(wishes: &Wishes, key: &str) -> String {
     if *slow {
         text += "\n[watchdog]\ntimeout = \"15s\"\n";
     }
-    text + &format!("\n[access]\nssh_keys = [\"{key}\"]\npostgres_from = [\"{NETWORK}\"]\n")
+    if *worker {
+        let (address, mac) = WORKER;
+        text += &format!("\n[worker.one]\nmac = \"{mac}\"\naddress = \"{address}/24\"\n");
+    }
+    if let Some(datastore) = kubernetes {
+        text += &format!("\n[kubernetes]\ndatastore = \"{datastore}\"\n");
+        text += &format!("\n[kubernetes.balancer]\nport = {BALANCER_PORT}\n");
+    }
+    text += &format!("\n[access]\nssh_keys = [\"{key}\"]\n");
+    if kubernetes.as_ref().is_none_or(|datastore| datastore == "postgres") {
+        text += &format!("postgres_from = [\"{NETWORK}\"]\n");
+    }
+    text
 }
 
 /// Makes the lab's SSH key, or reads it; returns the public half as `authorized_keys` has it.

@@ -26,19 +26,32 @@ pub enum Kind {
     WatchedWithBoards,
     /// `mode = "fence"`, with management boards and without a witness.
     Fenced,
+    /// `mode = "witness"`, with Kubernetes over PostgreSQL and a worker in the seed.
+    Postgres,
+    /// `mode = "witness"`, with Kubernetes over SQLite.
+    Sqlite,
 }
 
 impl Kind {
     fn mode(self) -> &'static str {
         match self {
             Self::Manual => "manual",
-            Self::Watched | Self::WatchedWithBoards => "witness",
+            Self::Watched | Self::WatchedWithBoards | Self::Postgres | Self::Sqlite => "witness",
             Self::Fenced => "fence",
         }
     }
 
     fn boards(self) -> bool {
         matches!(self, Self::WatchedWithBoards | Self::Fenced)
+    }
+
+    /// Where Kubernetes stores, when there is one.
+    fn kubernetes(self) -> Option<&'static str> {
+        match self {
+            Self::Postgres => Some("postgres"),
+            Self::Sqlite => Some("sqlite"),
+            _ => None,
+        }
     }
 
     /// Its folder.
@@ -48,6 +61,8 @@ impl Kind {
             Self::Watched => "watched",
             Self::WatchedWithBoards => "boards",
             Self::Fenced => "fenced",
+            Self::Postgres => "postgres",
+            Self::Sqlite => "sqlite",
         }
     }
 }
@@ -104,6 +119,8 @@ impl Context<'_> {
         let mut wishes = Wishes::manual("lab", self.accel);
         wishes.mode = kind.mode().into();
         wishes.boards = kind.boards();
+        wishes.kubernetes = kind.kubernetes().map(str::to_owned);
+        wishes.worker = kind == Kind::Postgres;
         change(&mut spec, &mut wishes);
         let seed = dir.join("seed");
         let site = if spec.witness {
@@ -143,7 +160,8 @@ impl Context<'_> {
                 lab.pair.start(side)?;
             }
             let active = lab.pair.wait_formed(self.seconds(200), &mut |_| {})?;
-            lab.reach.wait(self.seconds(20))?;
+            lab.active = active;
+            self.serves(lab, kind)?;
             let took = begun.elapsed();
             println!("  formed {:.1} s after power-on, node {active} is active", took.as_secs_f32());
             let begun = now();
@@ -158,6 +176,14 @@ impl Context<'_> {
             self.shared.formed.borrow_mut().insert(kind, kept);
             Ok(())
         })
+    }
+
+    /// Waits until what the pair is for is there.
+    fn serves(&self, lab: &mut Lab, kind: Kind) -> anyhow::Result<()> {
+        if kind != Kind::Sqlite {
+            lab.reach.wait(self.seconds(20))?;
+        }
+        if kind.kubernetes().is_some() { super::kubernetes::wait_ready(self, lab) } else { Ok(()) }
     }
 
     /// What both nodes said in their journals while the shared pair formed.
@@ -228,7 +254,7 @@ impl Context<'_> {
         lab.look(|lab| {
             // Being taken back is no fault: the pair must be whole before anything is done to it.
             lab.pair.wait_formed(self.seconds(30), &mut |_| {}).context("the saved pair")?;
-            lab.reach.wait(self.seconds(20))?;
+            self.serves(lab, kind)?;
             println!("  it is whole and takes writes after {:.1} s", begun.elapsed().as_secs_f32());
             run(lab)
         })

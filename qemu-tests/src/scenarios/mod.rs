@@ -5,7 +5,11 @@ mod corrupt_root;
 mod failover;
 mod formed;
 mod image_content;
+mod kubernetes;
 mod pair_forms;
+mod pair_kubernetes;
+mod pair_kubernetes_sqlite;
+mod pair_kubernetes_worker;
 mod pair_ports;
 mod pair_power_cuts;
 mod pair_promote;
@@ -101,4 +105,7 @@ const NAMED: &[Scenario] = &[
     pair_ports::SCENARIO,
     pair_refusals::SCENARIO,
     updates::pair::SCENARIO,
+    pair_kubernetes::SCENARIO,
+    pair_kubernetes_sqlite::SCENARIO,
+    pair_kubernetes_worker::SCENARIO,
 ];

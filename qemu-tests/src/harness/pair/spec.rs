@@ -60,6 +60,9 @@ pub struct Doors {
     /// The Kubernetes API at the virtual IP.
     #[serde(default)]
     pub kubernetes: u16,
+    /// Its balancer at the virtual IP.
+    #[serde(default)]
+    pub balancer: u16,
     /// Where the witness listens.
     pub witness: u16,
     /// Where the management boards of node a and b listen.
@@ -73,11 +76,11 @@ impl Doors {
     /// # Errors
     /// The kernel's.
     pub fn free() -> anyhow::Result<Self> {
-        match host_port::free_ports(7)?[..] {
-            [a, b, postgres, kubernetes, witness, one, two] => {
-                Ok(Self { ssh: [a, b], postgres, kubernetes, witness, boards: [one, two] })
+        match host_port::free_ports(8)?[..] {
+            [a, b, postgres, kubernetes, balancer, witness, one, two] => {
+                Ok(Self { ssh: [a, b], postgres, kubernetes, balancer, witness, boards: [one, two] })
             }
-            _ => bail!("there are no seven free ports"),
+            _ => bail!("there are no eight free ports"),
         }
     }
 }
@@ -209,6 +212,18 @@ impl Spec {
             machine: self.lan().join(format!("machine-{}", place.word())),
         };
         Place::ALL.into_iter().map(port).collect()
+    }
+
+    /// A third machine on the switch, at the stranger's port: a worker of the pair, from this flashed disk.
+    pub fn third(&self, mac: &str, disk: &Path) -> Config {
+        let netdev = self.ports()[Place::Stranger.port()].netdev("/in/lan");
+        let lan = Mount { source: self.lan(), target: "/in/lan".into(), writable: true };
+        Config {
+            networks: vec![Card { netdev, mac: Some(mac.to_owned()) }],
+            watchdog: true,
+            mounts: vec![lan],
+            ..Config::plain("worker", disk, DISK)
+        }
     }
 
     pub(super) fn config(&self, side: Side, more: &Extra) -> Config {
