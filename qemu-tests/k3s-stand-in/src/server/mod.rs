@@ -16,7 +16,7 @@ use crate::datastore::sqlite::Sqlite;
 use crate::datastore::Datastore;
 use crate::node::{Kubelet, Settings};
 use crate::pki::{self, Shared, Use};
-use crate::{client, log, notify, version};
+use crate::{log, notify, version};
 use anyhow::{Context, bail};
 use edgepair_host_io::atomic;
 use std::net::IpAddr;
@@ -209,9 +209,4 @@ pub async fn api_servers(client: &Client, port: u16) -> anyhow::Result<Vec<Strin
         all.extend(first.map(|address| std::net::SocketAddr::new(address, port).to_string()));
     }
     Ok(all)
-}
-
-/// Whether a refusal is one that will not pass.
-pub fn for_good(error: &anyhow::Error) -> bool {
-    matches!(client::code(error), Some(401 | 403))
 }
