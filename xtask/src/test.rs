@@ -18,6 +18,8 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 const IMAGE: &str = "images/x86-64.toml";
+/// What the stand-in for k3s says of itself (`qemu-tests/k3s-stand-in/src/version.rs`).
+const STAND_IN_VERSION: &str = "v1.33.4+k3s1";
 
 /// Runs everything, or only the phases named. With `--within MINUTES` nothing long is begun after that: what is left out is
 /// named and counted as skipped.
@@ -197,17 +199,17 @@ fn secure_boot() -> Result<(), String> {
 /// The same image with k3s in it, and the scenarios that need it. k3s cannot be fetched: `EDGEPAIR_K3S=FILE` names one, and
 /// without it a stand-in of the lab is taken; what was seen through it is said to be.
 fn kubernetes() -> Result<(), String> {
-    let stand_in = "target/release/k3s-stand-in";
-    let k3s = match std::env::var("EDGEPAIR_K3S") {
-        Ok(file) => file,
+    let given = std::env::var("EDGEPAIR_K3S");
+    let k3s = match &given {
+        Ok(file) => vec!["--k3s", file],
         Err(_) => {
             println!("== kubernetes: EDGEPAIR_K3S names no k3s, so everything here is through the stand-in");
             phase("stand-in", &["cargo", "build", "--release", "--quiet", "--package", "k3s-stand-in"])?;
-            stand_in.to_owned()
+            vec!["--k3s", "target/release/k3s-stand-in", "--k3s-version", STAND_IN_VERSION]
         }
     };
     let json = "target/image-kubernetes.json";
-    build("image with k3s", IMAGE, json, &["--out", "target/image-kubernetes", "--k3s", &k3s])?;
+    build("image with k3s", IMAGE, json, &[&["--out", "target/image-kubernetes"], &k3s[..]].concat())?;
     let scenarios = ["pair-kubernetes", "pair-kubernetes-sqlite", "pair-kubernetes-worker"];
     phase("kubernetes", &[&["target/release/qemu-tests", "--image", json][..], &scenarios].concat())
 }

@@ -107,9 +107,10 @@ pub fn keep(place: &Place, usable: &Usable, architecture: &str) -> anyhow::Resul
         return Ok(true);
     }
     let shelf = Shelf::look(place, architecture);
-    let own = shelf.usable.iter().any(|other| {
-        other.origin() == Origin::State && other.version() == usable.version()
-    });
+    let own = shelf
+        .usable
+        .iter()
+        .any(|other| other.origin() == Origin::State && other.version() == usable.version());
     let seals = fs::read_to_string(usable.folder().join(SIGNATURES)).unwrap_or_default();
     if own || seals.is_empty() {
         return Ok(own);

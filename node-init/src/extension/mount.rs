@@ -121,7 +121,8 @@ impl Host<'_> {
                 return Err(error);
             }
         };
-        let call = Invocation::new(VERITYSETUP).args(["attach", name, &data, &tree, &usable.head().root_hash]);
+        let call =
+            Invocation::new(VERITYSETUP).args(["attach", name, &data, &tree, &usable.head().root_hash]);
         let attached = self.runner.run(&call);
         // In use they stay until the mapping goes; they are not needed by name any more.
         self.release(&tree);
@@ -243,7 +244,9 @@ mod tests {
         let (_root, place, _) = prepared(&["v1.33.4+k3s1", "v1.34.1+k3s1"], "");
         let shelf = Shelf::look(&place, "amd64");
         let plan = |version: &str, revision| Plan { revision, version: version.to_owned() };
-        let chosen = |plan: &Plan| choose(plan, &shelf).map(|usable| usable.map(|usable| usable.version().to_string()));
+        let chosen = |plan: &Plan| {
+            choose(plan, &shelf).map(|usable| usable.map(|usable| usable.version().to_string()))
+        };
         assert_eq!(chosen(&Plan::default()).unwrap().unwrap(), "v1.34.1+k3s1");
         assert_eq!(chosen(&plan("v1.33.4+k3s1", 1)).unwrap().unwrap(), "v1.33.4+k3s1");
         assert!(chosen(&plan("v1.33.5+k3s1", 1)).unwrap_err().contains("is not here"));
@@ -254,15 +257,28 @@ mod tests {
     #[test]
     fn it_is_checked_by_the_kernel_before_it_is_mounted() {
         let (root, place, facts) = prepared(&["v1.33.4+k3s1"], "");
-        let runner = ScriptedRunner::new([Ok("/dev/loop4\n"), Ok("/dev/loop5\n"), Ok(""), Ok(""), Ok(""), Ok("")]);
+        let runner =
+            ScriptedRunner::new([Ok("/dev/loop4\n"), Ok("/dev/loop5\n"), Ok(""), Ok(""), Ok(""), Ok("")]);
         let host = Host { place: &place, runner: &runner, facts: &facts };
         host.mount(&Shelf::look(&place, "amd64").usable[0]).unwrap();
         let calls = runner.calls();
         let hash = "0f".repeat(32);
-        assert!(calls[0].starts_with("losetup --find --show --read-only --offset=4096 --sizelimit=8192 "), "{calls:?}");
-        assert_eq!(calls[2], format!("{VERITYSETUP} attach edgepair-k3s-{hash} /dev/loop4 /dev/loop5 {hash}"));
-        assert!(calls[5].starts_with(&format!("mount -t erofs -o ro,nodev,nosuid /dev/mapper/edgepair-k3s-{hash} ")));
-        assert_eq!(fs::read_link(root.path().join("run/edgepair/extension")).unwrap().file_name().unwrap(), &*hash);
+        assert!(
+            calls[0].starts_with("losetup --find --show --read-only --offset=4096 --sizelimit=8192 "),
+            "{calls:?}"
+        );
+        assert_eq!(
+            calls[2],
+            format!("{VERITYSETUP} attach edgepair-k3s-{hash} /dev/loop4 /dev/loop5 {hash}")
+        );
+        assert!(
+            calls[5]
+                .starts_with(&format!("mount -t erofs -o ro,nodev,nosuid /dev/mapper/edgepair-k3s-{hash} "))
+        );
+        assert_eq!(
+            fs::read_link(root.path().join("run/edgepair/extension")).unwrap().file_name().unwrap(),
+            &*hash
+        );
         assert_eq!(InUse::load(&facts).unwrap().version, "v1.33.4+k3s1");
         let link = fs::read_link(root.path().join("var/lib/rancher/k3s/agent/images/a.tar")).unwrap();
         assert_eq!(link, Path::new("/run/edgepair/extension/usr/share/k3s/images/a.tar"));
@@ -271,7 +287,13 @@ mod tests {
     #[test]
     fn a_tree_that_does_not_fit_leaves_nothing_in_use() {
         let (root, place, facts) = prepared(&["v1.33.4+k3s1"], "");
-        let runner = ScriptedRunner::new([Ok("/dev/loop4"), Ok("/dev/loop5"), Err("root hash does not fit"), Ok(""), Ok("")]);
+        let runner = ScriptedRunner::new([
+            Ok("/dev/loop4"),
+            Ok("/dev/loop5"),
+            Err("root hash does not fit"),
+            Ok(""),
+            Ok(""),
+        ]);
         let host = Host { place: &place, runner: &runner, facts: &facts };
         let said = host.mount(&Shelf::look(&place, "amd64").usable[0]).unwrap_err().to_string();
         assert!(said.contains("does not fit its root hash"), "{said}");
@@ -290,7 +312,10 @@ mod tests {
         let runner = ScriptedRunner::new([Ok(""), Ok("")]);
         let host = Host { place: &place, runner: &runner, facts: &facts };
         host.mount(&Shelf::look(&place, "amd64").usable[0]).unwrap();
-        let want = ["umount /run/edgepair/extensions/old".to_owned(), format!("{VERITYSETUP} detach edgepair-k3s-old")];
+        let want = [
+            "umount /run/edgepair/extensions/old".to_owned(),
+            format!("{VERITYSETUP} detach edgepair-k3s-old"),
+        ];
         assert_eq!(runner.calls(), want);
     }
 }

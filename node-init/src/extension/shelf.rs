@@ -146,7 +146,13 @@ impl Shelf {
     }
 }
 
-fn check(place: &Place, origin: Origin, folder: &Path, name: &str, architecture: &str) -> Result<Head, String> {
+fn check(
+    place: &Place,
+    origin: Origin,
+    folder: &Path,
+    name: &str,
+    architecture: &str,
+) -> Result<Head, String> {
     let read = |file: &str| {
         fs::read_to_string(folder.join(file)).map_err(|error| format!("{file} cannot be read: {error}"))
     };

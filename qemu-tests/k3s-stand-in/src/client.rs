@@ -128,7 +128,8 @@ impl Network {
         };
         let tls = match &who {
             Who::Certificate(certificate, key) => {
-                let certificates = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<_, _>>();
+                let certificates =
+                    CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<_, _>>();
                 let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).context("the client's key")?;
                 builder.with_client_auth_cert(certificates.context("the client's certificate")?, key)?
             }
@@ -204,7 +205,8 @@ impl Network {
     ) -> anyhow::Result<Reply> {
         let mut request = hyper::Request::builder().method(method).uri(path).header(HOST, "kubernetes");
         if let Who::Token(name, token) = &self.who {
-            request = request.header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{name}:{token}"))));
+            request = request
+                .header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{name}:{token}"))));
         }
         if body.is_some() {
             request = request.header(CONTENT_TYPE, content_type);

@@ -40,7 +40,8 @@ const USAGE: &str = "k3s-stand-in: stands in for k3s in tests; it is no k3s and 
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
-    let called = words.first().map(|path| path.rsplit('/').next().unwrap_or_default().to_owned()).unwrap_or_default();
+    let called =
+        words.first().map(|path| path.rsplit('/').next().unwrap_or_default().to_owned()).unwrap_or_default();
     if called == "kubectl" {
         return kubectl::run(&words[1..]);
     }
@@ -57,8 +58,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(
-            word @ ("check-config" | "crictl" | "ctr" | "token" | "etcd-snapshot" | "secrets-encrypt" | "certificate"
-            | "completion"),
+            word @ ("check-config" | "crictl" | "ctr" | "token" | "etcd-snapshot" | "secrets-encrypt"
+            | "certificate" | "completion"),
         ) => {
             eprintln!("k3s {word} is k3s's, and the stand-in has nothing behind it");
             ExitCode::FAILURE
@@ -97,7 +98,8 @@ fn daemon(role: Role, words: &[String]) -> ExitCode {
 
 /// Waits until somebody ends this process in good order.
 async fn until_ended() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

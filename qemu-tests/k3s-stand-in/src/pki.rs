@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgepair_host_io::atomic;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::{digest, pbkdf2};
@@ -40,7 +40,8 @@ pub struct Pair {
 impl Pair {
     /// For TLS.
     pub fn tls(&self) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-        let certificates = CertificateDer::pem_slice_iter(self.certificate.as_bytes()).collect::<Result<_, _>>();
+        let certificates =
+            CertificateDer::pem_slice_iter(self.certificate.as_bytes()).collect::<Result<_, _>>();
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).context("a key of our own")?;
         Ok((certificates.context("a certificate of our own")?, key))
     }
@@ -79,8 +80,10 @@ impl Authority {
         let name = format!("k3s-{what}-ca@{}", clock::unix());
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = authority(&name)?.self_signed(&key)?;
-        let own =
-            Pair { certificate: pem("CERTIFICATE", certificate.der()), key: pem("PRIVATE KEY", key.serialized_der()) };
+        let own = Pair {
+            certificate: pem("CERTIFICATE", certificate.der()),
+            key: pem("PRIVATE KEY", key.serialized_der()),
+        };
         Ok(Self { name, own })
     }
 
@@ -91,7 +94,8 @@ impl Authority {
 
     /// Signs a new key.
     pub fn sign(&self, whom: Use<'_>) -> anyhow::Result<Pair> {
-        let key = PrivatePkcs8KeyDer::from_pem_slice(self.own.key.as_bytes()).context("the authority's key")?;
+        let key =
+            PrivatePkcs8KeyDer::from_pem_slice(self.own.key.as_bytes()).context("the authority's key")?;
         let issuer = Issuer::new(authority(&self.name)?, KeyPair::try_from(&key)?);
         let names = if let Use::Serving(names) = whom { names.to_vec() } else { Vec::new() };
         let mut params = CertificateParams::new(names)?;
@@ -109,7 +113,10 @@ impl Authority {
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = params.signed_by(&key, &issuer)?;
-        Ok(Pair { certificate: pem("CERTIFICATE", certificate.der()), key: pem("PRIVATE KEY", key.serialized_der()) })
+        Ok(Pair {
+            certificate: pem("CERTIFICATE", certificate.der()),
+            key: pem("PRIVATE KEY", key.serialized_der()),
+        })
     }
 
     /// The pair in this folder, when it is still good for long enough, else a new one.
@@ -159,7 +166,11 @@ fn authority(name: &str) -> anyhow::Result<CertificateParams> {
     dates(&mut params, AUTHORITY_DAYS);
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+        KeyUsagePurpose::KeyCertSign,
+    ];
     Ok(params)
 }
 
@@ -196,7 +207,8 @@ impl Shared {
     /// # Errors
     /// When the datastore holds those of another token, or does not answer.
     pub async fn of(kv: &Kv, token: &str) -> anyhow::Result<Self> {
-        let key = format!("/bootstrap/{}", &hex::encode(digest::digest(&digest::SHA256, token.as_bytes()))[..12]);
+        let key =
+            format!("/bootstrap/{}", &hex::encode(digest::digest(&digest::SHA256, token.as_bytes()))[..12]);
         // A second round when another server was first.
         for _ in 0..3 {
             if let Some(entry) = kv.get(&key).await? {
@@ -216,7 +228,8 @@ impl Shared {
 
     fn seal(&self, token: &str) -> anyhow::Result<Vec<u8>> {
         let one = |authority: &Authority| json!({ "name": authority.name, "certificate": authority.own.certificate, "key": authority.own.key });
-        let mut text = json!({ "server": one(&self.server), "client": one(&self.client) }).to_string().into_bytes();
+        let mut text =
+            json!({ "server": one(&self.server), "client": one(&self.client) }).to_string().into_bytes();
         let mut salt = [0; 12];
         getrandom::fill(&mut salt).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
         cipher(token, &salt)?
@@ -230,11 +243,16 @@ impl Shared {
         let mut rest = rest.to_vec();
         let text = cipher(token, salt)?
             .open_in_place(Nonce::assume_unique_for_key(*salt), Aad::empty(), &mut rest)
-            .map_err(|_| anyhow::anyhow!("bootstrap data already found and encrypted with different token"))?;
+            .map_err(|_| {
+                anyhow::anyhow!("bootstrap data already found and encrypted with different token")
+            })?;
         let value: Value = serde_json::from_slice(text).context("the bootstrap row")?;
         let one = |what: &str| -> anyhow::Result<Authority> {
             let text = |key: &str| value[what][key].as_str().map(str::to_owned).context("the bootstrap row");
-            Ok(Authority { name: text("name")?, own: Pair { certificate: text("certificate")?, key: text("key")? } })
+            Ok(Authority {
+                name: text("name")?,
+                own: Pair { certificate: text("certificate")?, key: text("key")? },
+            })
         };
         Ok(Self { server: one("server")?, client: one("client")? })
     }
@@ -248,7 +266,13 @@ impl Shared {
 
 fn cipher(token: &str, salt: &[u8; 12]) -> anyhow::Result<LessSafeKey> {
     let mut key = [0; 32];
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, NonZeroU32::MIN.saturating_add(4095), salt, token.as_bytes(), &mut key);
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        NonZeroU32::MIN.saturating_add(4095),
+        salt,
+        token.as_bytes(),
+        &mut key,
+    );
     let key = UnboundKey::new(&AES_256_GCM, &key).map_err(|_| anyhow::anyhow!("the token makes no key"))?;
     Ok(LessSafeKey::new(key))
 }
@@ -299,7 +323,10 @@ mod tests {
         let first = authority.kept(dir.path(), "serving", whom).unwrap();
         assert_eq!(authority.kept(dir.path(), "serving", whom).unwrap().certificate, first.certificate);
         let more = [&names[..], &["192.0.2.51".to_owned()]].concat();
-        assert_ne!(authority.kept(dir.path(), "serving", Use::Serving(&more)).unwrap().certificate, first.certificate);
+        assert_ne!(
+            authority.kept(dir.path(), "serving", Use::Serving(&more)).unwrap().certificate,
+            first.certificate
+        );
         let other = Authority::new("server").unwrap();
         assert!(!other.still_good(&first, whom));
         assert!(!authority.still_good(&first, Use::Client("a", "b")));

@@ -43,9 +43,7 @@ pub fn minor(version: &str) -> Option<(u32, u32)> {
 /// (Kubernetes, "Version Skew Policy").
 pub fn may_join(node: &str, server: &str) -> bool {
     match (minor(node), minor(server)) {
-        (Some(node), Some(server)) => {
-            node.0 == server.0 && node.1 <= server.1 && server.1 - node.1 <= 3
-        }
+        (Some(node), Some(server)) => node.0 == server.0 && node.1 <= server.1 && server.1 - node.1 <= 3,
         _ => false,
     }
 }

@@ -55,7 +55,8 @@ fn two_servers_over_one_database_are_one_cluster() {
     let mut b = Node::new(dir.path(), "site-b", "127.0.0.2", port);
     let plain = database.endpoint("sslmode=disable");
     // One of them over TLS, with the name in the certificate checked.
-    let sealed = database.endpoint(&format!("sslmode=verify-full&sslrootcert={}", database.authority().display()));
+    let sealed =
+        database.endpoint(&format!("sslmode=verify-full&sslrootcert={}", database.authority().display()));
     a.server(&plain, TIMES);
     b.server(&sealed, TIMES);
     for node in [&a, &b] {
@@ -74,9 +75,11 @@ fn two_servers_over_one_database_are_one_cluster() {
     assert!(through.contains("site-a") && through.contains("control-plane"), "{through}");
     let crossed = a.kubectl(&["--server", &other, "get", "nodes", "-o", "wide"]).unwrap();
     assert!(crossed.contains("site-a") && crossed.contains("127.0.0.2"), "{crossed}");
-    let named = a.kubectl(&["--server", &other, "--tls-server-name", "site.example", "get", "namespaces"]).unwrap();
+    let named =
+        a.kubectl(&["--server", &other, "--tls-server-name", "site.example", "get", "namespaces"]).unwrap();
     assert!(named.contains("kube-system"), "{named}");
-    let refused = a.kubectl(&["--server", &other, "--tls-server-name", "other.example", "get", "nodes"]).unwrap_err();
+    let refused =
+        a.kubectl(&["--server", &other, "--tls-server-name", "other.example", "get", "nodes"]).unwrap_err();
     assert!(refused.contains("other.example"), "{refused}");
 
     verbs(&a, &b);
@@ -85,7 +88,15 @@ fn two_servers_over_one_database_are_one_cluster() {
 
     // The datastore goes: whoever leads ends itself, and comes back with it.
     let leader = wait("a leader", || {
-        let name = ["get", "lease", "-n", "kube-system", "kube-controller-manager", "-o", "jsonpath={.spec.holderIdentity}"];
+        let name = [
+            "get",
+            "lease",
+            "-n",
+            "kube-system",
+            "kube-controller-manager",
+            "-o",
+            "jsonpath={.spec.holderIdentity}",
+        ];
         b.kubectl(&name).map(|holder| holder.split('_').next().unwrap_or_default().to_owned())
     });
     database.kill();
@@ -122,7 +133,8 @@ fn verbs(a: &Node, b: &Node) {
     a.small_kubectl(&["taint", "node", "site-b", OUT_OF_SERVICE, "--overwrite"]).unwrap();
     assert!(a.small_kubectl(&["get", "nodes", "--output=json"]).unwrap().contains("out-of-service"));
     a.small_kubectl(&["taint", "node", "site-b", "node.kubernetes.io/out-of-service:NoExecute-"]).unwrap();
-    a.small_kubectl(&["annotate", "node", "site-b", "edgepair.io/cordoned=switchover", "--overwrite"]).unwrap();
+    a.small_kubectl(&["annotate", "node", "site-b", "edgepair.io/cordoned=switchover", "--overwrite"])
+        .unwrap();
     a.small_kubectl(&["annotate", "node", "site-b", "edgepair.io/cordoned-"]).unwrap();
     assert!(a.small_kubectl(&["get", "nodes"]).unwrap().contains("site-b   Ready"));
     assert_eq!(a.small_kubectl(&["get", "--raw", "/readyz"]).unwrap(), "ok");
@@ -156,9 +168,11 @@ fn workload_moves(dir: &std::path::Path, a: &mut Node, b: &mut Node, endpoint: &
     dead.server(endpoint, TIMES);
     wait("the dead node's return", || is(heir, &first, "Ready"));
     heir.kubectl(&["taint", "node", &first, "node.kubernetes.io/out-of-service:NoExecute-"]).unwrap();
-    wait("no taint", || match heir.kubectl(&["get", "node", &first, "-o", "jsonpath={.spec.taints}"])?.as_str() {
-        "" => Ok(()),
-        taints => Err(taints.to_owned()),
+    wait("no taint", || {
+        match heir.kubectl(&["get", "node", &first, "-o", "jsonpath={.spec.taints}"])?.as_str() {
+            "" => Ok(()),
+            taints => Err(taints.to_owned()),
+        }
     });
 }
 
@@ -208,7 +222,10 @@ fn a_server_of_sqlite_keeps_what_it_was_told() {
     }
     let mut node = Node::new(dir.path(), "site-a", "127.0.0.1", free_port());
     let file = dir.path().join("db/state.db");
-    let endpoint = format!("sqlite://{}?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL", file.display());
+    let endpoint = format!(
+        "sqlite://{}?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL",
+        file.display()
+    );
     node.server(&endpoint, TIMES);
     wait("the node", || is(&node, "site-a", "Ready"));
     node.kubectl(&["label", "node", "site-a", "kept=yes"]).unwrap();
@@ -223,7 +240,8 @@ fn what_k3s_would_refuse_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let run = |words: &[&str]| {
         let call = edgepair_host_io::Invocation::new(STAND_IN).args(words.iter().copied());
-        let output = call.env("K3S_STAND_IN_NODE_DIR", dir.path().to_string_lossy()).to_command().output().unwrap();
+        let output =
+            call.env("K3S_STAND_IN_NODE_DIR", dir.path().to_string_lossy()).to_command().output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
     let data = dir.path().join("data").to_string_lossy().into_owned();

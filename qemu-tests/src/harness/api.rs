@@ -39,14 +39,16 @@ impl Api {
     /// When the configuration lacks something.
     pub fn new(kubectl: &Kubectl, port: u16, patience: Duration) -> anyhow::Result<Self> {
         let part = |key: &str| -> anyhow::Result<Vec<u8>> {
-            let value = kubectl.text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(':'));
+            let value =
+                kubectl.text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(':'));
             Ok(STANDARD.decode(value.with_context(|| format!("the configuration has no {key}"))?.trim())?)
         };
         let mut roots = RootCertStore::empty();
         for root in CertificateDer::pem_slice_iter(&part("certificate-authority-data")?) {
             roots.add(root.context("the cluster's authority")?)?;
         }
-        let own: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&part("client-certificate-data")?).collect();
+        let own: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(&part("client-certificate-data")?).collect();
         let key = PrivateKeyDer::from_pem_slice(&part("client-key-data")?).context("the client's key")?;
         let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -82,7 +84,8 @@ impl Api {
             read?;
             bail!("the connection was closed without an answer");
         };
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status in the answer")?;
+        let code =
+            head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status in the answer")?;
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
             name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
@@ -241,7 +244,8 @@ mod tests {
             number: 0,
             good,
         };
-        let all = [asked(100, true), asked(200, true), asked(700, false), asked(900, true), asked(1000, true)];
+        let all =
+            [asked(100, true), asked(200, true), asked(700, false), asked(900, true), asked(1000, true)];
         assert_eq!(gap(&all), Duration::from_millis(700));
         assert_eq!(lost(&all), 1);
         assert_eq!(gap(&[]), Duration::ZERO);

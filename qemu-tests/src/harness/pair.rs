@@ -132,7 +132,8 @@ impl Pair {
             vec![ssh(Side::A, doors.ssh[0]), ssh(Side::B, doors.ssh[1]), served(doors.postgres, 5432)];
         // A lab that was made before there were these has no such ports.
         let more = [(doors.kubernetes, site::API_PORT), (doors.balancer, site::BALANCER_PORT)];
-        forward.extend(more.into_iter().filter(|(here, _)| *here != 0).map(|(here, port)| served(here, port)));
+        forward
+            .extend(more.into_iter().filter(|(here, _)| *here != 0).map(|(here, port)| served(here, port)));
         let host = Leads { own: "192.0.2.254".into(), forward, backward: Vec::new() };
         let (address, port) = site::WITNESS;
         let at_witness =

@@ -105,7 +105,12 @@ impl Cluster {
     }
 
     /// Switches a node on again and waits until the pair and the cluster are whole.
-    pub(super) fn bring_back(&self, context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Result<Instant> {
+    pub(super) fn bring_back(
+        &self,
+        context: &Context<'_>,
+        lab: &mut Lab,
+        side: Side,
+    ) -> anyhow::Result<Instant> {
         let begun = now();
         lab.pair.start(side)?;
         lab.active = lab.pair.wait_formed(context.seconds(200), &mut |_| {})?;
@@ -124,7 +129,12 @@ impl Cluster {
         let (ready, written) = (self.ready.stop(), self.writer.stop());
         let kept = api::check(&self.api, &written)?;
         let line = |what: &str, asked: &[Asked]| {
-            format!("{what}: longest gap {:.1} s, {} of {} requests failed", api::gap(asked).as_secs_f32(), api::lost(asked), asked.len())
+            format!(
+                "{what}: longest gap {:.1} s, {} of {} requests failed",
+                api::gap(asked).as_secs_f32(),
+                api::lost(asked),
+                asked.len()
+            )
         };
         println!("  {} ({})", line("endpoint", &ready), self.kubectl.what);
         println!(

@@ -53,7 +53,10 @@ fn balancer(context: &Context<'_>, lab: &mut Lab) -> anyhow::Result<()> {
         api::gap(&direct).as_secs_f32(),
         kubectl.what
     );
-    ensure!(api::lost(&direct) > 0, "the API server was killed, and nobody noticed: the count counts nothing");
+    ensure!(
+        api::lost(&direct) > 0,
+        "the API server was killed, and nobody noticed: the count counts nothing"
+    );
     // One that was under way, and one that met the closed port before the first check.
     ensure!(api::lost(&through) <= 2, "the balancer lost {} requests", api::lost(&through));
     Ok(())
@@ -79,7 +82,11 @@ fn active(context: &Context<'_>, lab: &mut Lab) -> anyhow::Result<()> {
     let runs = |on: &str| {
         let pod = cluster.kubectl.json(&["get", "pod", "shop-0"])?;
         let gone = pod["metadata"]["deletionTimestamp"].is_string();
-        ensure!(!gone && pod["status"]["phase"] == "Running" && pod["spec"]["nodeName"] == on, "{}", pod["status"]);
+        ensure!(
+            !gone && pod["status"]["phase"] == "Running" && pod["spec"]["nodeName"] == on,
+            "{}",
+            pod["status"]
+        );
         Ok(pod["status"]["message"].as_str().unwrap_or_default().to_owned())
     };
     until(context.seconds(60), "the pod on the active node", || runs(&node))?;
@@ -89,7 +96,11 @@ fn active(context: &Context<'_>, lab: &mut Lab) -> anyhow::Result<()> {
     cluster.wait_marked(context, &node, true, fault)?;
     // Kubernetes' own periods pass here: whoever led the controllers may have died, and its lease has to run out.
     let said = until(context.seconds(120), "the pod on the other node", || runs(&heir))?;
-    println!("  pod shop-0 is on {heir} after {:.1} s, volume: {said} ({})", fault.elapsed().as_secs_f32(), cluster.kubectl.what);
+    println!(
+        "  pod shop-0 is on {heir} after {:.1} s, volume: {said} ({})",
+        fault.elapsed().as_secs_f32(),
+        cluster.kubectl.what
+    );
     if cluster.kubectl.what.contains("stand-in") {
         ensure!(said.contains(&format!("used before on {node}")), "the volume's past is not there: {said}");
     }

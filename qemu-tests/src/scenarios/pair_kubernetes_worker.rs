@@ -39,7 +39,17 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
             begun.elapsed().as_secs_f32(),
             cluster.kubectl.what
         );
-        let renewed = || cluster.kubectl.run(&["get", "lease", "-n", "kube-node-lease", &name, "-o", "jsonpath={.spec.renewTime}"]);
+        let renewed = || {
+            cluster.kubectl.run(&[
+                "get",
+                "lease",
+                "-n",
+                "kube-node-lease",
+                &name,
+                "-o",
+                "jsonpath={.spec.renewTime}",
+            ])
+        };
         let dead = lab.active;
         let fault = cluster.cut(context, lab, dead)?;
         // Two heartbeats: the first may have been under way.

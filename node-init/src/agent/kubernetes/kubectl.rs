@@ -54,6 +54,51 @@ pub fn untaint(node: &str) -> Invocation {
     short(&["taint", "node", node, &format!("{OUT_OF_SERVICE}:NoExecute-")])
 }
 
+/// Says of a node that is surely off what Kubernetes would find out by itself after its grace period: Ready is unknown.
+#[must_use]
+pub fn silent(node: &str, now: SystemTime) -> Invocation {
+    let patch = json!({"status": {"conditions": [{
+        "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown",
+        "message": "edgepair: the node is without power or has reset itself",
+        "lastTransitionTime": humantime::format_rfc3339_seconds(now).to_string(),
+    }]}});
+    let patch = patch.to_string();
+    short(&["patch", "node", node, "--subresource=status", "--type=strategic", "--patch", &patch])
+}
+
+/// Asks who leads the controllers.
+#[must_use]
+pub fn leaders() -> Invocation {
+    short(&["get", "leases", "--namespace=kube-system", "--output=json"])
+}
+
+/// Gives back what a node that is surely off leads, in the way of a leader that ends in peace (client-go,
+/// `leaderelection.release`): the other node's controllers need not wait for the lease to run out. Each only as long as
+/// that node holds it.
+#[must_use]
+pub fn release(leases: &str, node: &str) -> Vec<Invocation> {
+    let list: Value = serde_json::from_str(leases).unwrap_or_default();
+    let items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+    items.iter().filter_map(|lease| release_one(lease, node)).collect()
+}
+
+fn release_one(lease: &Value, node: &str) -> Option<Invocation> {
+    let name = lease.get("metadata")?.get("name")?.as_str()?;
+    let holder = lease.get("spec")?.get("holderIdentity")?.as_str()?;
+    // Kubernetes' components add something of their own to the host name, k3s's do not.
+    let its = holder.strip_prefix(node)?;
+    if !its.is_empty() && !its.starts_with('_') {
+        return None;
+    }
+    let patch = json!([
+        {"op": "test", "path": "/spec/holderIdentity", "value": holder},
+        {"op": "replace", "path": "/spec/holderIdentity", "value": ""},
+        {"op": "replace", "path": "/spec/leaseDurationSeconds", "value": 1},
+    ]);
+    let patch = patch.to_string();
+    Some(short(&["patch", "lease", name, "--namespace=kube-system", "--type=json", "--patch", &patch]))
+}
+
 /// Gives a node the label of the active one, or takes it away.
 #[must_use]
 pub fn label(node: &str, active: bool) -> Invocation {
@@ -254,6 +299,8 @@ mod tests {
             taint("b"),
             untaint("b"),
             pods_of("b"),
+            silent("b", now()),
+            leaders(),
             event("b", "Normal", "R", "m", now()),
         ];
         calls.extend(drain("b"));
@@ -268,6 +315,32 @@ mod tests {
         }
         let line = "nice -n 15 timeout --kill-after=2 10 k3s kubectl taint node b node.kubernetes.io/out-of-service=edgepair:NoExecute --overwrite";
         assert_eq!(taint("b").shell_line(), line);
+    }
+
+    #[test]
+    fn only_what_the_lost_node_leads_is_given_back() {
+        let lease = |name: &str, holder: &str| {
+            format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{"holderIdentity":"{holder}"}}}}"#)
+        };
+        let list = [
+            lease("kube-controller-manager", "site-b_0c1"),
+            lease("k3s", "site-b"),
+            lease("kube-scheduler", "site-a_77"),
+            lease("other", "site-b2_1"),
+            lease("free", ""),
+            r#"{"metadata":{"name":"empty"}}"#.to_owned(),
+        ];
+        let calls = release(&format!(r#"{{"items":[{}]}}"#, list.join(",")), "site-b");
+        let lines: Vec<String> = calls.iter().map(Invocation::shell_line).collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("patch lease kube-controller-manager --namespace=kube-system"));
+        assert!(
+            lines[0].contains(r#""op":"test","path":"/spec/holderIdentity","value":"site-b_0c1""#),
+            "{}",
+            lines[0]
+        );
+        assert!(lines[1].contains("patch lease k3s "), "{}", lines[1]);
+        assert!(release("nonsense", "site-b").is_empty());
     }
 
     #[test]

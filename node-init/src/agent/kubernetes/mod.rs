@@ -208,7 +208,14 @@ impl Worker {
         for call in deed.calls() {
             self.run_one(call).await?;
         }
-        if matches!(deed, Deed::Taint(_)) {
+        if let Deed::Taint(node) = deed {
+            // What Kubernetes would wait for, though it is known here: the node's grace period, and the leases of controllers
+            // that ran on it.
+            self.run_one(kubectl::silent(node, kubectl::now())).await?;
+            let leases = self.run_one(kubectl::leaders()).await?.text();
+            for call in kubectl::release(&leases, node) {
+                self.run_one(call).await?;
+            }
             self.tainted = true;
         }
         // People look for it, and nothing depends on it.

@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn a_flat_file_is_read() {
-        let text = "---\nwrite-kubeconfig-mode: \"0644\"\ntls-san:\n  - foo.local\n  - 'bar'\ncluster-init: true\n";
+        let text =
+            "---\nwrite-kubeconfig-mode: \"0644\"\ntls-san:\n  - foo.local\n  - 'bar'\ncluster-init: true\n";
         let read = parse(text).unwrap();
         assert_eq!(read[0], ("write-kubeconfig-mode".into(), vec!["0644".into()]));
         assert_eq!(read[1], ("tls-san".into(), vec!["foo.local".into(), "bar".into()]));

@@ -28,7 +28,10 @@ impl Options {
     pub fn read(verb: Role, words: &[String]) -> anyhow::Result<Self> {
         let mut given = Self::default();
         given.command_line(verb, words)?;
-        let named = given.text("config").map(PathBuf::from).or_else(|| std::env::var_os("K3S_CONFIG_FILE").map(Into::into));
+        let named = given
+            .text("config")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("K3S_CONFIG_FILE").map(Into::into));
         let path = named.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
         let mut options = Self::default();
         for part in parts(&path, named.is_some())? {
@@ -51,12 +54,14 @@ impl Options {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (rest, None),
             };
-            let option = table::find(verb, name)
-                .with_context(|| format!("flag provided but not defined: -{name}"))?;
+            let option =
+                table::find(verb, name).with_context(|| format!("flag provided but not defined: -{name}"))?;
             let value = match (value, option.takes) {
                 (Some(value), _) => value,
                 (None, Takes::Switch) => "true".into(),
-                (None, _) => words.next().with_context(|| format!("flag needs an argument: -{name}"))?.clone(),
+                (None, _) => {
+                    words.next().with_context(|| format!("flag needs an argument: -{name}"))?.clone()
+                }
             };
             self.push(option.name, option.takes, &value)?;
         }
@@ -69,8 +74,8 @@ impl Options {
                 Some(name) => (name, true),
                 None => (&*key, false),
             };
-            let option = table::find(verb, name)
-                .with_context(|| format!("flag provided but not defined: -{name}"))?;
+            let option =
+                table::find(verb, name).with_context(|| format!("flag provided but not defined: -{name}"))?;
             if !appends {
                 self.values.remove(option.name);
             }
@@ -119,7 +124,9 @@ impl Options {
     /// What is handed on to a component: the value of `key` in `component`-arg.
     pub fn handed_on(&self, component: &str, key: &str) -> Option<&str> {
         let all = self.values.get(&*format!("{component}-arg"))?;
-        let value = |text: &'_ String| text.trim_start_matches("--").split_once('=').is_some_and(|(name, _)| name == key);
+        let value = |text: &'_ String| {
+            text.trim_start_matches("--").split_once('=').is_some_and(|(name, _)| name == key)
+        };
         let last = all.iter().rev().find(|text| value(text))?;
         last.split_once('=').map(|(_, value)| value)
     }
@@ -216,7 +223,8 @@ mod tests {
 
     #[test]
     fn the_last_value_counts_and_lists_grow() {
-        let options = read(Role::Server, "--token one -t two --tls-san a,b --tls-san=c --disable-agent").unwrap();
+        let options =
+            read(Role::Server, "--token one -t two --tls-san a,b --tls-san=c --disable-agent").unwrap();
         assert_eq!(options.text("token"), Some("two"));
         assert_eq!(options.list("tls-san"), ["a", "b", "c"]);
         assert!(options.on("disable-agent"));

@@ -62,7 +62,9 @@ pub fn find(verb: Verb, name: &str) -> Option<&'static Known> {
     };
     // k3s takes underscores for hyphens in its file.
     let name = name.replace('_', "-");
-    BOTH.iter().chain(own).find(|option| option.name == name || (!option.short.is_empty() && option.short == name))
+    BOTH.iter()
+        .chain(own)
+        .find(|option| option.name == name || (!option.short.is_empty() && option.short == name))
 }
 
 use Takes::{List, Number, Switch, Text, Time};

@@ -49,7 +49,10 @@ impl Elector {
             } else if self.leads() && (matches!(tried, Ok(Ok(false))) || renewed.elapsed() >= deadline) {
                 log::fatal(&format!("leaderelection lost for {}", self.name));
             } else if let Ok(Err(error)) = tried {
-                log::error(&format!("error retrieving or updating lease kube-system/{}: {error:#}", self.name));
+                log::error(&format!(
+                    "error retrieving or updating lease kube-system/{}: {error:#}",
+                    self.name
+                ));
             }
             tokio::time::sleep(period).await;
         }
@@ -79,7 +82,11 @@ impl Elector {
         }
         let transitions = spec["leaseTransitions"].as_u64().unwrap_or_default();
         let acquired = spec["acquireTime"].as_str().unwrap_or(&now).to_owned();
-        lease["spec"] = if own { self.spec(&acquired, &now, transitions) } else { self.spec(&now, &now, transitions + 1) };
+        lease["spec"] = if own {
+            self.spec(&acquired, &now, transitions)
+        } else {
+            self.spec(&now, &now, transitions + 1)
+        };
         self.taken(self.client.put(&path, &lease).await)
     }
 

@@ -70,7 +70,8 @@ async fn say_unknown(client: &Client, node: &Value, name: &str) -> anyhow::Resul
     client.json("PATCH", &path, "application/strategic-merge-patch+json", Some(&status)).await?;
     let mut about = node.clone();
     about["kind"] = "Node".into();
-    event(client, &about, "Normal", "NodeNotReady", &format!("Node {name} status is now: NodeNotReady")).await;
+    event(client, &about, "Normal", "NodeNotReady", &format!("Node {name} status is now: NodeNotReady"))
+        .await;
     Ok(())
 }
 
@@ -94,7 +95,11 @@ fn followed(old: &[Value], ready: &str, now: &str) -> Vec<Value> {
         _ => Some(NOT_READY),
     };
     let ours = |taint: &Value| taint["key"] == UNREACHABLE || taint["key"] == NOT_READY;
-    let mut new: Vec<Value> = old.iter().filter(|taint| !ours(taint) || wanted.is_some_and(|key| taint["key"] == key)).cloned().collect();
+    let mut new: Vec<Value> = old
+        .iter()
+        .filter(|taint| !ours(taint) || wanted.is_some_and(|key| taint["key"] == key))
+        .cloned()
+        .collect();
     for effect in ["NoSchedule", "NoExecute"] {
         if let Some(key) = wanted
             && !new.iter().any(|taint| taint["key"] == key && taint["effect"] == effect)

@@ -19,7 +19,8 @@ const EVENTS: f64 = 3600.0;
 /// Deletes pods that do not tolerate a taint of their node, or not for so long.
 pub async fn evict(client: &Client) -> anyhow::Result<()> {
     let nodes = client.get("/api/v1/nodes").await?;
-    let tainted: Vec<&Value> = items(&nodes).filter(|node| taints(node, "NoExecute").next().is_some()).collect();
+    let tainted: Vec<&Value> =
+        items(&nodes).filter(|node| taints(node, "NoExecute").next().is_some()).collect();
     if tainted.is_empty() {
         return Ok(());
     }
@@ -66,7 +67,12 @@ pub async fn forget_events(client: &Client) -> anyhow::Result<()> {
         let made = event["metadata"]["creationTimestamp"].as_str().and_then(clock::since);
         if made.is_some_and(|age| age > EVENTS) {
             let word = |field: &str| event["metadata"][field].as_str().unwrap_or_default();
-            client.delete(&format!("/api/v1/namespaces/{}/events/{}", word("namespace"), word("name")), &json!({})).await?;
+            client
+                .delete(
+                    &format!("/api/v1/namespaces/{}/events/{}", word("namespace"), word("name")),
+                    &json!({}),
+                )
+                .await?;
         }
     }
     Ok(())
@@ -96,7 +102,9 @@ pub fn tolerations(pod: &Value) -> impl Iterator<Item = &Value> {
 
 /// Whether a toleration is for a taint (Kubernetes, "Taints and Tolerations").
 pub fn tolerates(toleration: &Value, taint: &Value) -> bool {
-    let same = |field: &str| toleration[field].is_null() || toleration[field] == "" || toleration[field] == taint[field];
+    let same = |field: &str| {
+        toleration[field].is_null() || toleration[field] == "" || toleration[field] == taint[field]
+    };
     let exists = toleration["operator"] == "Exists";
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     same("effect")
@@ -139,9 +147,7 @@ mod tests {
 
     #[test]
     fn out_of_service_counts_only_when_the_node_is_silent_and_the_pod_is_to_end() {
-        let node = |ready: &str, key: &str| {
-            json!({ "spec": { "taints": [{ "key": key }] }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } })
-        };
+        let node = |ready: &str, key: &str| json!({ "spec": { "taints": [{ "key": key }] }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } });
         let ends = json!({ "metadata": { "deletionTimestamp": "2001-01-01T00:00:00Z" } });
         assert!(ends_unattended(&node("Unknown", OUT_OF_SERVICE), &ends));
         assert!(!ends_unattended(&node("True", OUT_OF_SERVICE), &ends));

@@ -9,19 +9,25 @@ use serde_json::{Value, json};
 /// Gives pods to nodes.
 pub async fn bind(client: &Client) -> anyhow::Result<()> {
     let pods = client.get("/api/v1/pods").await?;
-    let waits = |pod: &&Value| pod["spec"]["nodeName"].is_null() && pod["metadata"]["deletionTimestamp"].is_null();
+    let waits =
+        |pod: &&Value| pod["spec"]["nodeName"].is_null() && pod["metadata"]["deletionTimestamp"].is_null();
     if !items(&pods).any(|pod| waits(&pod)) {
         return Ok(());
     }
     let nodes = client.get("/api/v1/nodes").await?;
     for pod in items(&pods).filter(waits) {
         let Some(places) = places(client, pod).await? else { continue };
-        let load = |node: &&Value| items(&pods).filter(|pod| pod["spec"]["nodeName"] == node["metadata"]["name"]).count();
+        let load = |node: &&Value| {
+            items(&pods).filter(|pod| pod["spec"]["nodeName"] == node["metadata"]["name"]).count()
+        };
         let fit = |node: &&Value| takes(node, pod) && places.iter().all(|place| affine(place, node));
         if let Some(node) = items(&nodes).filter(fit).min_by_key(load) {
             let word = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
             let path = format!("/api/v1/namespaces/{}/pods/{}/binding", word("namespace"), word("name"));
-            match client.post(&path, &json!({ "target": { "kind": "Node", "name": node["metadata"]["name"] } })).await {
+            match client
+                .post(&path, &json!({ "target": { "kind": "Node", "name": node["metadata"]["name"] } }))
+                .await
+            {
                 Err(error) if client::code(&error) == Some(409) => {}
                 other => drop(other?),
             }
@@ -33,7 +39,9 @@ pub async fn bind(client: &Client) -> anyhow::Result<()> {
 /// Where a pod's volumes can be reached from; `None` while a claim has no volume.
 async fn places(client: &Client, pod: &Value) -> anyhow::Result<Option<Vec<Value>>> {
     let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
-    let mut all = vec![pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"].clone()];
+    let mut all = vec![
+        pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"].clone(),
+    ];
     for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
         let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() else { continue };
         let path = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims/{claim}");

@@ -21,14 +21,20 @@ async fn attend(client: &Client, set: &Value) -> anyhow::Result<()> {
     for number in 0..set["spec"]["replicas"].as_u64().unwrap_or(1) {
         let pod = format!("{name}-{number}");
         match client.get(&format!("/api/v1/namespaces/{namespace}/pods/{pod}")).await {
-            Ok(pod) => ready += u64::from(pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null()),
+            Ok(pod) => {
+                ready += u64::from(
+                    pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null(),
+                )
+            }
             Err(error) if client::code(&error) == Some(404) => make(client, set, namespace, &pod).await?,
             Err(error) => return Err(error),
         }
     }
     if set["status"]["readyReplicas"] != ready {
         let status = json!({ "status": { "readyReplicas": ready, "replicas": set["spec"]["replicas"] } });
-        client.merge(&format!("/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}/status"), &status).await?;
+        client
+            .merge(&format!("/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}/status"), &status)
+            .await?;
     }
     Ok(())
 }
@@ -81,12 +87,20 @@ async fn claims(client: &Client) -> anyhow::Result<()> {
         });
         let Some(volume) = free.and_then(|volume| volume["metadata"]["name"].as_str()) else { continue };
         taken.push(volume);
-        let path = format!("/api/v1/namespaces/{}/persistentvolumeclaims/{}", word("namespace"), word("name"));
+        let path =
+            format!("/api/v1/namespaces/{}/persistentvolumeclaims/{}", word("namespace"), word("name"));
         let whose = json!({
             "kind": "PersistentVolumeClaim", "namespace": word("namespace"), "name": word("name"), "uid": word("uid"),
         });
-        client.merge(&format!("/api/v1/persistentvolumes/{volume}"), &json!({ "spec": { "claimRef": whose } })).await?;
-        client.merge(&format!("/api/v1/persistentvolumes/{volume}/status"), &json!({ "status": { "phase": "Bound" } })).await?;
+        client
+            .merge(&format!("/api/v1/persistentvolumes/{volume}"), &json!({ "spec": { "claimRef": whose } }))
+            .await?;
+        client
+            .merge(
+                &format!("/api/v1/persistentvolumes/{volume}/status"),
+                &json!({ "status": { "phase": "Bound" } }),
+            )
+            .await?;
         client.merge(&path, &json!({ "spec": { "volumeName": volume } })).await?;
         client.merge(&format!("{path}/status"), &json!({ "status": { "phase": "Bound" } })).await?;
     }
@@ -97,7 +111,8 @@ fn fits(volume: &Value, claim: &Value) -> bool {
     let named = &claim["spec"]["volumeName"];
     let reserved = &volume["spec"]["claimRef"];
     let ours = reserved.is_null()
-        || (reserved["name"] == claim["metadata"]["name"] && reserved["namespace"] == claim["metadata"]["namespace"]);
+        || (reserved["name"] == claim["metadata"]["name"]
+            && reserved["namespace"] == claim["metadata"]["namespace"]);
     let class = |object: &Value| object["spec"]["storageClassName"].as_str().unwrap_or_default().to_owned();
     ours && (named.is_null() || *named == volume["metadata"]["name"]) && class(volume) == class(claim)
 }
@@ -108,10 +123,9 @@ mod tests {
 
     #[test]
     fn a_claim_gets_a_free_volume_of_its_class() {
-        let claim = json!({ "metadata": { "name": "c", "namespace": "n" }, "spec": { "storageClassName": "pair" } });
-        let volume = |class: &str, whose: Value| {
-            json!({ "metadata": { "name": "v" }, "spec": { "storageClassName": class, "claimRef": whose } })
-        };
+        let claim =
+            json!({ "metadata": { "name": "c", "namespace": "n" }, "spec": { "storageClassName": "pair" } });
+        let volume = |class: &str, whose: Value| json!({ "metadata": { "name": "v" }, "spec": { "storageClassName": class, "claimRef": whose } });
         assert!(fits(&volume("pair", Value::Null), &claim));
         assert!(!fits(&volume("other", Value::Null), &claim));
         assert!(!fits(&volume("pair", json!({ "name": "d", "namespace": "n" })), &claim));

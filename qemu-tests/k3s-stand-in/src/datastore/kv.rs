@@ -82,7 +82,8 @@ impl Kv {
             Some(row) => row.id,
             None => 0,
         };
-        let row = Row { name: key.into(), created: true, prev_revision, value: value.into(), ..Row::default() };
+        let row =
+            Row { name: key.into(), created: true, prev_revision, value: value.into(), ..Row::default() };
         Ok(self.0.add(&row).await?.into())
     }
 
@@ -145,7 +146,9 @@ pub mod tests {
         let kv = kv(dir.path());
         let Outcome::Done(first) = kv.create("/registry/a", b"1").await.unwrap() else { panic!("not made") };
         assert_eq!(kv.create("/registry/a", b"2").await.unwrap(), Outcome::Changed);
-        let Outcome::Done(second) = kv.update("/registry/a", b"2", first).await.unwrap() else { panic!("not changed") };
+        let Outcome::Done(second) = kv.update("/registry/a", b"2", first).await.unwrap() else {
+            panic!("not changed")
+        };
         assert_eq!(kv.update("/registry/a", b"3", first).await.unwrap(), Outcome::Changed);
         assert_eq!(kv.delete("/registry/a", first).await.unwrap(), Outcome::Changed);
         // What the index itself refuses, without a look before.

@@ -266,7 +266,11 @@ mod tests {
         let strict = new("postgres://kine:word@127.0.0.1:6432/kine?sslmode=require").unwrap();
         assert_eq!(strict.config.get_ssl_mode(), SslMode::Require);
         assert!(strict.tls.is_some());
-        for bad in ["postgres://k@h/d?sslmode=perhaps", "postgres://k@h/d?colour=red", "postgres://k@h/d?sslmode=verify-full&sslrootcert=/none"] {
+        for bad in [
+            "postgres://k@h/d?sslmode=perhaps",
+            "postgres://k@h/d?colour=red",
+            "postgres://k@h/d?sslmode=verify-full&sslrootcert=/none",
+        ] {
             assert!(new(bad).is_err(), "{bad}");
         }
     }

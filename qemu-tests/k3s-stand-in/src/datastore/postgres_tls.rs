@@ -81,7 +81,9 @@ fn verifier(
     let algorithms = provider.signature_verification_algorithms;
     let Some(path) = authority else {
         if matches!(mode, Mode::VerifyAuthority | Mode::VerifyFull) {
-            bail!("the datastore's certificate is to be checked, and no authority is named (sslrootcert, datastore-cafile)");
+            bail!(
+                "the datastore's certificate is to be checked, and no authority is named (sslrootcert, datastore-cafile)"
+            );
         }
         return Ok(Arc::new(Checked { chain: None, name: false, algorithms }));
     };

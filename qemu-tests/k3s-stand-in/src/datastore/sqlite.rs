@@ -43,7 +43,8 @@ impl Sqlite {
                 "_synchronous" | "_sync" => pragma(&connection, "synchronous", value)?,
                 "_foreign_keys" | "_fk" => pragma(&connection, "foreign_keys", value)?,
                 "_busy_timeout" | "_timeout" => {
-                    connection.busy_timeout(Duration::from_millis(value.parse().context("_busy_timeout")?))?;
+                    connection
+                        .busy_timeout(Duration::from_millis(value.parse().context("_busy_timeout")?))?;
                 }
                 // One connection takes all writes here, so these change nothing.
                 "cache" | "mode" | "_txlock" | "_loc" | "_kine_disable_startup_vacuum" => {}
@@ -78,7 +79,8 @@ impl Sqlite {
     pub(super) async fn range(&self, first: &str, end: &str) -> Result<(i64, Vec<Row>), Failed> {
         let (first, end) = (first.to_owned(), end.to_owned());
         self.with(move |connection| {
-            let newest = connection.query_row("SELECT COALESCE(MAX(id), 0) FROM kine", [], |row| row.get(0))?;
+            let newest =
+                connection.query_row("SELECT COALESCE(MAX(id), 0) FROM kine", [], |row| row.get(0))?;
             let sql = format!(
                 "SELECT {COLUMNS} FROM kine WHERE deleted = 0 AND id IN \
                  (SELECT MAX(id) FROM kine WHERE name >= ?1 AND name < ?2 GROUP BY name) ORDER BY name"
@@ -170,17 +172,17 @@ mod tests {
     fn asked(dsn: &str, what: &str) -> String {
         let Sqlite(connection) = Sqlite::open(dsn).unwrap();
         let connection = connection.lock().unwrap();
-        connection.pragma_query_value(None, what, |row| row.get::<_, rusqlite::types::Value>(0)).map_or_else(
-            |error| error.to_string(),
-            |value| format!("{value:?}"),
-        )
+        connection
+            .pragma_query_value(None, what, |row| row.get::<_, rusqlite::types::Value>(0))
+            .map_or_else(|error| error.to_string(), |value| format!("{value:?}"))
     }
 
     #[test]
     fn the_data_source_name_is_honoured() {
         let dir = tempfile::tempdir().unwrap();
         let dsn = |more: &str| format!("{}?{more}", dir.path().join("db/state.db").display());
-        let rendered = dsn("_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL");
+        let rendered =
+            dsn("_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL");
         assert_eq!(asked(&rendered, "synchronous"), "Integer(2)");
         assert_eq!(asked(&rendered, "journal_mode"), "Text(\"wal\")");
         assert_eq!(asked(&dsn("_synchronous=NORMAL"), "synchronous"), "Integer(1)");

@@ -32,7 +32,10 @@ fn parse(text: &str) -> anyhow::Result<Parts> {
             let plain = |text: &str| text.trim().trim_end_matches(',').trim_matches(['"', '\'']).to_owned();
             (plain(name) == key).then(|| plain(value))
         };
-        text.lines().find_map(of_line).filter(|value| !value.is_empty()).with_context(|| format!("it has no {key}"))
+        text.lines()
+            .find_map(of_line)
+            .filter(|value| !value.is_empty())
+            .with_context(|| format!("it has no {key}"))
     };
     let decoded = |key: &str| -> anyhow::Result<String> {
         Ok(String::from_utf8(STANDARD.decode(value(key)?).with_context(|| key.to_owned())?)?)

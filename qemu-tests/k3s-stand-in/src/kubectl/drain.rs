@@ -28,9 +28,12 @@ pub async fn drain(call: &Call, client: &Api) -> anyhow::Result<ExitCode> {
     let limit = call.option("timeout").and_then(seconds).filter(|limit| *limit > 0.0);
     let begun = crate::clock::instant();
     let late = || limit.is_some_and(|limit| begun.elapsed().as_secs_f64() >= limit);
-    let list = client.get(&format!("/api/v1/pods?fieldSelector={}", encoded(&format!("spec.nodeName={name}")))).await?;
+    let list = client
+        .get(&format!("/api/v1/pods?fieldSelector={}", encoded(&format!("spec.nodeName={name}"))))
+        .await?;
     let pods: Vec<&Value> = list["items"].as_array().into_iter().flatten().collect();
-    let unmanaged = pods.iter().find(|pod| pod["metadata"]["ownerReferences"].as_array().is_none_or(Vec::is_empty));
+    let unmanaged =
+        pods.iter().find(|pod| pod["metadata"]["ownerReferences"].as_array().is_none_or(Vec::is_empty));
     if let Some(pod) = unmanaged.filter(|_| !call.on("force")) {
         bail!(
             "unable to drain node \"{name}\" due to error: cannot delete Pods declare no controller (use --force to \

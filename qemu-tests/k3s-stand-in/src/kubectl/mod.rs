@@ -82,7 +82,8 @@ impl Call {
                 continue;
             };
             let rest = rest.strip_prefix('-').unwrap_or(rest);
-            let (name, value) = rest.split_once('=').map_or((rest, None), |(name, value)| (name, Some(value.to_owned())));
+            let (name, value) =
+                rest.split_once('=').map_or((rest, None), |(name, value)| (name, Some(value.to_owned())));
             let name = SHORT.iter().find(|(short, _)| *short == name).map_or(name, |(_, long)| long);
             let (name, takes) = OPTIONS
                 .iter()
@@ -90,7 +91,9 @@ impl Call {
                 .with_context(|| format!("unknown flag: {word}"))?;
             let value = match value {
                 Some(value) => value,
-                None if *takes => given.next().with_context(|| format!("flag needs an argument: {word}"))?.clone(),
+                None if *takes => {
+                    given.next().with_context(|| format!("flag needs an argument: {word}"))?.clone()
+                }
                 None => "true".into(),
             };
             call.options.insert(name, value);

@@ -57,7 +57,9 @@ fn print(call: &Call, kind: &Kind, objects: &[Value], one: bool) -> anyhow::Resu
                 println!("{object:#}");
             }
         }
-        Some("json") => println!("{:#}", json!({ "apiVersion": "v1", "kind": "List", "items": objects, "metadata": {} })),
+        Some("json") => {
+            println!("{:#}", json!({ "apiVersion": "v1", "kind": "List", "items": objects, "metadata": {} }))
+        }
         Some("name") => {
             let group = if kind.group.is_empty() { String::new() } else { format!(".{}", kind.group) };
             for object in objects {
@@ -104,7 +106,9 @@ pub async fn make(call: &Call, client: &Api, apply: bool) -> anyhow::Result<Exit
         let kind = crate::api::kinds::KINDS
             .iter()
             .find(|kind| kind.group == group && kind.version == version && kind.kind == word)
-            .with_context(|| format!("no matches for kind \"{word}\" in version \"{}\"", object["apiVersion"]))?;
+            .with_context(|| {
+                format!("no matches for kind \"{word}\" in version \"{}\"", object["apiVersion"])
+            })?;
         let namespace = object["metadata"]["namespace"].as_str().or(call.namespace());
         let made = client.post(&kind.path(namespace, None), &object).await;
         let (object, what) = match made {
@@ -136,7 +140,9 @@ fn documents(text: &str) -> anyhow::Result<Vec<Value>> {
 
 pub async fn delete(call: &Call, client: &Api) -> anyhow::Result<ExitCode> {
     let (kind, mut names) = call.targets(1)?;
-    if names.is_empty() && (call.on("all") || call.option("selector").is_some() || call.option("field-selector").is_some()) {
+    if names.is_empty()
+        && (call.on("all") || call.option("selector").is_some() || call.option("field-selector").is_some())
+    {
         let query = [("selector", "labelSelector"), ("field-selector", "fieldSelector")]
             .iter()
             .filter_map(|(option, parameter)| Some(format!("{parameter}={}", encoded(call.option(option)?))))
@@ -185,7 +191,8 @@ pub async fn gone(client: &Api, path: &str, limit: Option<&str>) -> anyhow::Resu
 
 pub async fn patch(call: &Call, client: &Api) -> anyhow::Result<ExitCode> {
     let (kind, names) = call.targets(1)?;
-    let patch: Value = serde_json::from_str(call.option("patch").context("must specify -p")?).context("the patch")?;
+    let patch: Value =
+        serde_json::from_str(call.option("patch").context("must specify -p")?).context("the patch")?;
     let how = match call.option("type").unwrap_or("strategic") {
         "strategic" => "application/strategic-merge-patch+json",
         "merge" => "application/merge-patch+json",
@@ -203,7 +210,8 @@ pub async fn patch(call: &Call, client: &Api) -> anyhow::Result<ExitCode> {
 pub async fn note(call: &Call, client: &Api, verb: &str) -> anyhow::Result<ExitCode> {
     let (kind, words) = call.targets(1)?;
     let field = if verb == "label" { "labels" } else { "annotations" };
-    let mut names: Vec<&String> = words.iter().filter(|word| !word.contains('=') && !word.ends_with('-')).collect();
+    let mut names: Vec<&String> =
+        words.iter().filter(|word| !word.contains('=') && !word.ends_with('-')).collect();
     let single;
     if let Some((_, name)) = call.words[1].split_once('/') {
         single = name.to_owned();
@@ -245,7 +253,15 @@ pub async fn taint(call: &Call, client: &Api) -> anyhow::Result<ExitCode> {
             match client.merge(&path, &patch).await {
                 Err(error) if client::code(&error) == Some(409) && round < 5 => {}
                 other => {
-                    said(kind, &other?, if changes.iter().all(|change| change.ends_with('-')) { "untainted" } else { "tainted" });
+                    said(
+                        kind,
+                        &other?,
+                        if changes.iter().all(|change| change.ends_with('-')) {
+                            "untainted"
+                        } else {
+                            "tainted"
+                        },
+                    );
                     break;
                 }
             }
@@ -258,16 +274,20 @@ fn tainted(old: &[Value], changes: &[&String], overwrite: bool, node: &str) -> a
     let mut taints = old.to_vec();
     for change in changes {
         if let Some(gone) = change.strip_suffix('-') {
-            let (key, effect) = gone.split_once(':').map_or((gone, None), |(key, effect)| (key, Some(effect)));
+            let (key, effect) =
+                gone.split_once(':').map_or((gone, None), |(key, effect)| (key, Some(effect)));
             let key = key.split('=').next().unwrap_or(key);
             let before = taints.len();
-            taints.retain(|taint| taint["key"] != key || effect.is_some_and(|effect| taint["effect"] != effect));
+            taints.retain(|taint| {
+                taint["key"] != key || effect.is_some_and(|effect| taint["effect"] != effect)
+            });
             if taints.len() == before {
                 bail!("taint \"{gone}\" not found");
             }
             continue;
         }
-        let (key, effect) = change.rsplit_once(':').with_context(|| format!("invalid taint spec: {change}"))?;
+        let (key, effect) =
+            change.rsplit_once(':').with_context(|| format!("invalid taint spec: {change}"))?;
         let (key, value) = key.split_once('=').unwrap_or((key, ""));
         if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
             bail!("invalid taint effect: {effect}, unsupported taint effect");
@@ -293,7 +313,11 @@ fn said(kind: &Kind, object: &Value, what: &str) {
 pub fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
         })
         .collect()
 }
@@ -311,7 +335,10 @@ mod tests {
         let set = changed(&[], "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute", false).unwrap();
         assert_eq!(set[0]["value"], "nodeshutdown");
         assert!(changed(&set, "node.kubernetes.io/out-of-service=other:NoExecute", false).is_err());
-        assert_eq!(changed(&set, "node.kubernetes.io/out-of-service=other:NoExecute", true).unwrap()[0]["value"], "other");
+        assert_eq!(
+            changed(&set, "node.kubernetes.io/out-of-service=other:NoExecute", true).unwrap()[0]["value"],
+            "other"
+        );
         assert!(changed(&set, "node.kubernetes.io/out-of-service:NoExecute-", false).unwrap().is_empty());
         assert!(changed(&set, "node.kubernetes.io/out-of-service-", false).unwrap().is_empty());
         assert!(changed(&[], "other-", false).is_err());

@@ -43,7 +43,10 @@ impl Settings {
     pub fn new(options: &Options, data: &Path, server: bool) -> anyhow::Result<Self> {
         let name = match options.text("node-name") {
             Some(name) => name.to_owned(),
-            None => std::fs::read_to_string("/proc/sys/kernel/hostname").context("the host name")?.trim().to_lowercase(),
+            None => std::fs::read_to_string("/proc/sys/kernel/hostname")
+                .context("the host name")?
+                .trim()
+                .to_lowercase(),
         };
         let mut addresses = Vec::new();
         for address in options.list("node-ip") {
@@ -53,7 +56,13 @@ impl Settings {
             addresses.push(IpAddr::from([127, 0, 0, 1]));
         }
         std::fs::create_dir_all(data).with_context(|| data.display().to_string())?;
-        Ok(Self { name, addresses, labels: options.list("node-label"), taints: options.list("node-taint"), server })
+        Ok(Self {
+            name,
+            addresses,
+            labels: options.list("node-label"),
+            taints: options.list("node-taint"),
+            server,
+        })
     }
 }
 
@@ -72,7 +81,8 @@ impl Kubelet {
     }
 
     fn password_file(&self) -> PathBuf {
-        let folder = std::env::var_os(PASSWORD_DIR_VARIABLE).map_or_else(|| PASSWORD_DIR.into(), PathBuf::from);
+        let folder =
+            std::env::var_os(PASSWORD_DIR_VARIABLE).map_or_else(|| PASSWORD_DIR.into(), PathBuf::from);
         folder.join("password")
     }
 
@@ -160,13 +170,21 @@ impl Kubelet {
         }
         let version = &node["status"]["nodeInfo"]["kubeletVersion"];
         if crate::api::table::condition(&node, "Ready") != Some("True") || *version != version::own() {
-            self.client.json("PATCH", &format!("{}/status", self.path()), "application/strategic-merge-patch+json", Some(&self.status())).await?;
+            self.client
+                .json(
+                    "PATCH",
+                    &format!("{}/status", self.path()),
+                    "application/strategic-merge-patch+json",
+                    Some(&self.status()),
+                )
+                .await?;
         }
         // An agent that was a server keeps its name and loses the role, and the other way round.
         let role = "node-role.kubernetes.io/control-plane";
         if node["metadata"]["labels"][role].is_string() != self.settings.server {
             let value = if self.settings.server { json!("true") } else { Value::Null };
-            let labels = json!({ "metadata": { "labels": { role: value, "node-role.kubernetes.io/master": value } } });
+            let labels =
+                json!({ "metadata": { "labels": { role: value, "node-role.kubernetes.io/master": value } } });
             self.client.merge(&self.path(), &labels).await?;
         }
         Ok(())
@@ -261,7 +279,10 @@ mod tests {
 
     #[test]
     fn taints_are_read() {
-        assert_eq!(taint("disk=slow:NoSchedule"), Some(json!({ "key": "disk", "value": "slow", "effect": "NoSchedule" })));
+        assert_eq!(
+            taint("disk=slow:NoSchedule"),
+            Some(json!({ "key": "disk", "value": "slow", "effect": "NoSchedule" }))
+        );
         assert_eq!(taint("gone:NoExecute").unwrap()["value"], "");
         assert_eq!(taint("nothing"), None);
     }

@@ -59,7 +59,11 @@ async fn start(client: &Client, node: &str, pod: &Value) -> anyhow::Result<Strin
     let mut found = Vec::new();
     for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
         if let Some((path, make)) = place(client, namespace, volume).await? {
-            let line = format!("{} {node} {}\n", clock::stamp(), pod["metadata"]["uid"].as_str().unwrap_or_default());
+            let line = format!(
+                "{} {node} {}\n",
+                clock::stamp(),
+                pod["metadata"]["uid"].as_str().unwrap_or_default()
+            );
             let before = mark(&path, make, &line).with_context(|| format!("volume {}", path.display()))?;
             found.push(format!("{}: {}", path.display(), before));
         }
@@ -99,7 +103,11 @@ fn mark(folder: &Path, make: bool, line: &str) -> anyhow::Result<String> {
     file.write_all(line.as_bytes())?;
     file.sync_all()?;
     let nodes: Vec<&str> = before.lines().filter_map(|line| line.split(' ').nth(1)).collect();
-    Ok(if nodes.is_empty() { "never used before".into() } else { format!("used before on {}", nodes.join(", ")) })
+    Ok(if nodes.is_empty() {
+        "never used before".into()
+    } else {
+        format!("used before on {}", nodes.join(", "))
+    })
 }
 
 #[cfg(test)]

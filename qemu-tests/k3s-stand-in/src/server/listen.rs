@@ -90,7 +90,12 @@ pub fn tls(serving: &Pair, clients: &str) -> anyhow::Result<TlsAcceptor> {
 }
 
 /// Takes connections for ever.
-pub async fn run(listener: TcpListener, tls: TlsAcceptor, api: Api, supervisor: Arc<Supervisor>) -> Infallible {
+pub async fn run(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    api: Api,
+    supervisor: Arc<Supervisor>,
+) -> Infallible {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -124,13 +129,22 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, api: Api, supervisor: A
 
 type Sent = Response<Either<Full<Bytes>, Lines>>;
 
-async fn handle(request: hyper::Request<Incoming>, caller: Caller, api: &Api, supervisor: &Supervisor) -> Sent {
+async fn handle(
+    request: hyper::Request<Incoming>,
+    caller: Caller,
+    api: &Api,
+    supervisor: &Supervisor,
+) -> Sent {
     let (head, body) = request.into_parts();
-    let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let header =
+        |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let path = head.uri.path();
     if supervisor.serves(path) {
-        let named = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let answer = supervisor.answer(path, &header(AUTHORIZATION), named("k3s-node-name"), named("k3s-node-password")).await;
+        let named =
+            |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let answer = supervisor
+            .answer(path, &header(AUTHORIZATION), named("k3s-node-name"), named("k3s-node-password"))
+            .await;
         return send(answer);
     }
     if caller == Caller::Stranger {
@@ -166,7 +180,9 @@ fn send(answer: Answer) -> Sent {
             let (sender, lines) = channel(64);
             tokio::spawn(watch.run(sender));
             let mut response = Response::new(Either::Right(Lines(lines)));
-            response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
             response
         }
     }

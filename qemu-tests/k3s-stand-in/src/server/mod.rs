@@ -10,10 +10,10 @@ use crate::api::{self, Api};
 use crate::client::Client;
 use crate::command_line::{Options, seconds};
 use crate::controllers;
+use crate::datastore::Datastore;
 use crate::datastore::kv::{Kv, Outcome};
 use crate::datastore::postgres::{Files, Postgres};
 use crate::datastore::sqlite::Sqlite;
-use crate::datastore::Datastore;
 use crate::node::{Kubelet, Settings};
 use crate::pki::{self, Shared, Use};
 use crate::{log, notify, version};
@@ -30,7 +30,8 @@ pub const DATA: &str = "/var/lib/rancher/k3s";
 pub const KUBECONFIG: &str = "/etc/rancher/k3s/k3s.yaml";
 
 /// Options that are documented, and that this stand-in has nothing behind.
-const NOT_HERE: &[&str] = &["cluster-init", "cluster-reset", "rootless", "docker", "kine-tls", "embedded-registry"];
+const NOT_HERE: &[&str] =
+    &["cluster-init", "cluster-reset", "rootless", "docker", "kine-tls", "embedded-registry"];
 
 /// Runs until it is ended, or until k3s would end itself.
 ///
@@ -66,15 +67,34 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     api::namespaces(&api.objects).await.map_err(|refusal| anyhow::anyhow!(refusal.message))?;
 
     let agent_token = options.secret("agent-token")?.unwrap_or_else(|| token.clone());
-    let supervisor = Arc::new(supervisor::Supervisor { api: api.clone(), shared: shared.clone(), token, agent_token, port });
+    let supervisor = Arc::new(supervisor::Supervisor {
+        api: api.clone(),
+        shared: shared.clone(),
+        token,
+        agent_token,
+        port,
+    });
     let listener = listen::bind(options.text("bind-address"), port).await?;
-    tokio::spawn(listen::run(listener, listen::tls(&serving, shared.client.certificate())?, api.clone(), supervisor));
+    tokio::spawn(listen::run(
+        listener,
+        listen::tls(&serving, shared.client.certificate())?,
+        api.clone(),
+        supervisor,
+    ));
     log::info(&format!("Running kube-apiserver, listening on port {port}"));
 
-    let own = options.text("bind-address").filter(|address| !matches!(*address, "0.0.0.0" | "::")).unwrap_or("127.0.0.1");
-    let server = if own.contains(':') { format!("https://[{own}]:{port}") } else { format!("https://{own}:{port}") };
+    let own = options
+        .text("bind-address")
+        .filter(|address| !matches!(*address, "0.0.0.0" | "::"))
+        .unwrap_or("127.0.0.1");
+    let server =
+        if own.contains(':') { format!("https://[{own}]:{port}") } else { format!("https://{own}:{port}") };
     let path = options.text("write-kubeconfig").unwrap_or(KUBECONFIG);
-    write_kubeconfig(options, Path::new(path), &pki::kubeconfig(&server, shared.server.certificate(), &admin))?;
+    write_kubeconfig(
+        options,
+        Path::new(path),
+        &pki::kubeconfig(&server, shared.server.certificate(), &admin),
+    )?;
 
     let inside = Client::Inside(api.clone());
     controllers::start(options, &inside, &kv, &settings.name);
@@ -122,7 +142,10 @@ async fn datastore(options: &Options, data: &Path) -> anyhow::Result<Datastore> 
     }
     if endpoint.is_empty() {
         let file = data.join("server/db/state.db");
-        return Ok(Datastore::Sqlite(Sqlite::open(&format!("{}?_journal=WAL&cache=shared", file.display()))?));
+        return Ok(Datastore::Sqlite(Sqlite::open(&format!(
+            "{}?_journal=WAL&cache=shared",
+            file.display()
+        ))?));
     }
     if !endpoint.starts_with("postgres://") && !endpoint.starts_with("postgresql://") {
         let scheme = endpoint.split("://").next().unwrap_or_default();
@@ -144,19 +167,34 @@ async fn datastore(options: &Options, data: &Path) -> anyhow::Result<Datastore> 
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    bail!("starting kubernetes: preparing server: creating storage endpoint: building kine: no connection to the datastore")
+    bail!(
+        "starting kubernetes: preparing server: creating storage endpoint: building kine: no connection to the datastore"
+    )
 }
 
 /// Names that the API's certificate is good for.
 fn names(options: &Options, settings: &Settings) -> Vec<String> {
-    let mut names: Vec<String> =
-        ["127.0.0.1", "::1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "10.43.0.1"]
-            .map(str::to_owned)
-            .into();
+    let mut names: Vec<String> = [
+        "127.0.0.1",
+        "::1",
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "10.43.0.1",
+    ]
+    .map(str::to_owned)
+    .into();
     names.push(settings.name.clone());
     names.extend(settings.addresses.iter().map(IpAddr::to_string));
     names.extend(options.list("tls-san"));
-    names.extend(["advertise-address", "bind-address"].into_iter().filter_map(|option| options.text(option)).map(str::to_owned));
+    names.extend(
+        ["advertise-address", "bind-address"]
+            .into_iter()
+            .filter_map(|option| options.text(option))
+            .map(str::to_owned),
+    );
     names.sort();
     names.dedup();
     names
@@ -187,9 +225,8 @@ pub struct Election {
 impl Election {
     /// Of a component; Kubernetes' own values unless handed on.
     pub fn of(options: &Options, component: &str) -> Self {
-        let value = |key: &str, default| {
-            options.handed_on(component, key).and_then(seconds).unwrap_or(default)
-        };
+        let value =
+            |key: &str, default| options.handed_on(component, key).and_then(seconds).unwrap_or(default);
         Self {
             duration: value("leader-elect-lease-duration", 15.0),
             deadline: value("leader-elect-renew-deadline", 10.0),

@@ -41,11 +41,15 @@ impl Supervisor {
             _ => {}
         }
         match path {
-            "/v1-k3s/config" => Answer::Json(200, json!({ "ServerVersion": version::own(), "HTTPSPort": self.port })),
-            "/v1-k3s/apiservers" => match super::api_servers(&Client::Inside(self.api.clone()), self.port).await {
-                Ok(servers) => Answer::Json(200, servers.into()),
-                Err(error) => Answer::Text(503, format!("{error:#}")),
-            },
+            "/v1-k3s/config" => {
+                Answer::Json(200, json!({ "ServerVersion": version::own(), "HTTPSPort": self.port }))
+            }
+            "/v1-k3s/apiservers" => {
+                match super::api_servers(&Client::Inside(self.api.clone()), self.port).await {
+                    Ok(servers) => Answer::Json(200, servers.into()),
+                    Err(error) => Answer::Text(503, format!("{error:#}")),
+                }
+            }
             "/v1-k3s/client-kubelet.crt" => self.kubelet(name, password).await.into(),
             _ => Err(Refusal::no_such_path()).into(),
         }

@@ -77,7 +77,8 @@ impl Database {
         std::fs::set_permissions(dir, PermissionsExt::from_mode(0o755)).unwrap();
         let dir = dir.join("postgres");
         std::fs::create_dir(&dir).unwrap();
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let pem = |what: &str, der: &[u8]| {
             use base64::Engine;
             let text = base64::engine::general_purpose::STANDARD.encode(der);
@@ -108,7 +109,8 @@ impl Database {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         database.run();
         wait("a database", || {
-            let sql = ["-X", "-q", "-h", "127.0.0.1", "-U", "kine", "-d", "postgres", "-c", "CREATE DATABASE kine"];
+            let sql =
+                ["-X", "-q", "-h", "127.0.0.1", "-U", "kine", "-d", "postgres", "-c", "CREATE DATABASE kine"];
             let call = database.call("psql").args(sql).args(["-p", &database.port.to_string()]);
             succeeded(&call.env("PGPASSWORD", "word").to_command().output().unwrap()).map(drop)
         });
@@ -119,7 +121,15 @@ impl Database {
         let path = self.bin.join(program).to_string_lossy().into_owned();
         let call = if is_root() {
             let nobody = NOBODY.to_string();
-            Invocation::new("setpriv").args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups", "--", &path])
+            Invocation::new("setpriv").args([
+                "--reuid",
+                &nobody,
+                "--regid",
+                &nobody,
+                "--clear-groups",
+                "--",
+                &path,
+            ])
         } else {
             Invocation::new(path)
         };
@@ -168,7 +178,8 @@ impl Database {
 
     /// Asks it.
     pub fn query(&self, sql: &str) -> String {
-        let call = self.call("psql").args(["-X", "-q", "-t", "-A", "-h", "127.0.0.1", "-U", "kine", "-d", "kine"]);
+        let call =
+            self.call("psql").args(["-X", "-q", "-t", "-A", "-h", "127.0.0.1", "-U", "kine", "-d", "kine"]);
         let call = call.args(["-p", &self.port.to_string(), "-c", sql]).env("PGPASSWORD", "word");
         succeeded(&call.to_command().output().unwrap()).unwrap()
     }
@@ -206,7 +217,8 @@ impl Node {
     fn call(&self, program: &str, verb: &str, options: &[&str]) -> Invocation {
         let file = |name: &str| self.dir.join(name).to_string_lossy().into_owned();
         // As the project's own file is: JSON under a comment.
-        let config = format!("# of a test\n{{ \"node-name\": \"{}\", \"node-ip\": \"{}\" }}\n", self.name, self.ip);
+        let config =
+            format!("# of a test\n{{ \"node-name\": \"{}\", \"node-ip\": \"{}\" }}\n", self.name, self.ip);
         edgepair_host_io::atomic::write(&self.dir.join("config.yaml"), config.as_bytes(), 0o600).unwrap();
         Invocation::new(program)
             .args([verb, "--config", &file("config.yaml"), "--data-dir", &file("data")])
@@ -224,8 +236,7 @@ impl Node {
     pub fn server(&mut self, endpoint: &str, more: &[&str]) {
         let (ip, kubeconfig) = (self.ip.clone(), self.kubeconfig());
         let port = self.address.rsplit(':').next().unwrap_or_default().to_owned();
-        let own =
-            ["--https-listen-port", &port, "--bind-address", &ip, "--write-kubeconfig", &kubeconfig];
+        let own = ["--https-listen-port", &port, "--bind-address", &ip, "--write-kubeconfig", &kubeconfig];
         let given = ["--token", TOKEN, "--datastore-endpoint", endpoint, "--tls-san", "site.example"];
         self.run(STAND_IN, "server", &[&own[..], &given, more].concat());
     }
@@ -270,7 +281,8 @@ impl Node {
 
     /// Real kubectl at this server.
     pub fn kubectl(&self, words: &[&str]) -> Result<String, String> {
-        let call = Invocation::new("kubectl").args(["--kubeconfig", &self.kubeconfig(), "--request-timeout=20s"]);
+        let call =
+            Invocation::new("kubectl").args(["--kubeconfig", &self.kubeconfig(), "--request-timeout=20s"]);
         let call = call.args(words.iter().copied()).env("HOME", self.dir.to_string_lossy());
         succeeded(&call.to_command().output().unwrap())
     }
