@@ -15,6 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iproute2", "ip"),
     ("openssh-client", "ssh"),
     ("kubernetes-client", "kubectl"),
+    ("postgresql", "pg_createcluster"),
 ];
 
 const IMAGE: &str = "images/x86-64.toml";
@@ -210,7 +211,8 @@ fn kubernetes() -> Result<(), String> {
     };
     let json = "target/image-kubernetes.json";
     build("image with k3s", IMAGE, json, &[&["--out", "target/image-kubernetes"], &k3s[..]].concat())?;
-    let scenarios = ["pair-kubernetes", "pair-kubernetes-sqlite", "pair-kubernetes-worker"];
+    let scenarios =
+        ["pair-kubernetes", "pair-kubernetes-sqlite", "pair-kubernetes-external", "pair-kubernetes-worker"];
     phase("kubernetes", &[&["target/release/qemu-tests", "--image", json][..], &scenarios].concat())
 }
 

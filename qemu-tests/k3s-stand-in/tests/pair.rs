@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Database, Node, STAND_IN, TOKEN, free_port, kubectl_is_there, wait};
+use common::{Node, STAND_IN, TOKEN, database, free_port, kubectl_is_there, wait};
 use std::io::Write as _;
 
 /// Short, so that the test ends; a node's heartbeat comes every ten seconds whatever is said.
@@ -48,7 +48,7 @@ fn two_servers_over_one_database_are_one_cluster() {
     if !kubectl_is_there() {
         return;
     }
-    let Some(mut database) = Database::start(dir.path()) else { return };
+    let Some(mut database) = database(dir.path()) else { return };
     // One port on two addresses, as on two boxes.
     let port = free_port();
     let mut a = Node::new(dir.path(), "site-a", "127.0.0.1", port);
@@ -62,13 +62,13 @@ fn two_servers_over_one_database_are_one_cluster() {
     for node in [&a, &b] {
         wait("readyz", || node.kubectl(&["get", "--raw=/readyz"]));
     }
-    let encrypted = database.query("SELECT count(*) FROM pg_stat_ssl WHERE ssl");
+    let encrypted = database.query("SELECT count(*) FROM pg_stat_ssl WHERE ssl").unwrap();
     assert!(encrypted.parse::<u32>().unwrap() >= 1, "no connection is encrypted");
 
     // kine's layout, and one authority for both.
-    let columns = database.query("SELECT string_agg(column_name, ' ' ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = 'kine'");
+    let columns = database.query("SELECT string_agg(column_name, ' ' ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = 'kine'").unwrap();
     assert_eq!(columns, "id name created deleted create_revision prev_revision lease value old_value");
-    assert_eq!(database.query("SELECT count(*) FROM kine WHERE name LIKE '/bootstrap/%'"), "1");
+    assert_eq!(database.query("SELECT count(*) FROM kine WHERE name LIKE '/bootstrap/%'").unwrap(), "1");
     wait("both nodes", || is(&a, "site-b", "Ready"));
     let other = format!("https://{}", b.address);
     let through = b.kubectl(&["get", "nodes"]).unwrap();
@@ -103,7 +103,7 @@ fn two_servers_over_one_database_are_one_cluster() {
     let leader = if leader == "site-a" { &mut a } else { &mut b };
     wait("the leader's end", || if leader.ended() { Ok(()) } else { Err("it still runs".into()) });
     assert!(leader.log().contains("leaderelection lost for kube-"), "{}", leader.log());
-    database.run();
+    database.run().unwrap();
     leader.server(&plain, TIMES);
     wait("readyz after the database's return", || leader.kubectl(&["get", "--raw=/readyz"]));
     leader.kubectl(&["get", "node", "site-a"]).unwrap();

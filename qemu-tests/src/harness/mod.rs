@@ -1,13 +1,14 @@
 //! The harness: [`pair`] is two machines ([`vm`]) from one image, their seed ([`site`]), the switch between them
 //! ([`lan`]), this computer's ports on it ([`host_port`]) and a [`witness`]. A machine has a control socket ([`qmp`]),
 //! a shell inside ([`guest`]) and a serial line ([`serial`]). A [`stranger`] is a third host that scans them, a
-//! [`bmc`] is a management board that switches a machine off and on, a [`writer`] numbers rows at the virtual IP,
+//! [`bmc`] is a management board that switches a machine off and on, a [`database`] is PostgreSQL outside the pair, a [`writer`] numbers rows at the virtual IP,
 //! [`kubectl`] and [`api`] ask the Kubernetes API there. [`accel`] finds out whether there is KVM,
 //! [`write_log`] makes disks as a power cut may leave them.
 
 pub mod accel;
 pub mod api;
 pub mod bmc;
+pub mod database;
 pub mod guest;
 pub mod host_port;
 pub mod inner;

@@ -140,10 +140,13 @@ impl Pair {
             self.spec.witness.then(|| Backward { address: address.into(), port, here: doors.witness });
         let boards = site::BOARDS.iter().zip(doors.boards).filter(|_| self.spec.boards);
         let boards = boards.map(|(address, here)| Backward { address: (*address).into(), port: 443, here });
+        let (address, port) = site::DATABASE;
+        let database =
+            self.spec.database.then(|| Backward { address: address.into(), port, here: doors.database });
         let witness = Leads {
             own: "192.0.2.253".into(),
             forward: Vec::new(),
-            backward: boards.chain(at_witness).collect(),
+            backward: boards.chain(at_witness).chain(database).collect(),
         };
         let ports = self.spec.ports();
         let mut start = |place: Place, leads: &Leads| -> anyhow::Result<()> {
@@ -153,7 +156,7 @@ impl Pair {
             Ok(())
         };
         start(Place::Host, &host)?;
-        if self.spec.witness || self.spec.boards {
+        if self.spec.witness || self.spec.boards || self.spec.database {
             start(Place::Witness, &witness)?;
         }
         Ok(())

@@ -21,6 +21,8 @@ pub const VIRTUAL_IP6: &str = "2001:db8:2::50";
 pub const WITNESS: (&str, u16) = ("192.0.2.9", 8443);
 /// The management boards of node a and b, as the nodes see them.
 pub const BOARDS: [&str; 2] = ["192.0.2.11", "192.0.2.12"];
+/// A database outside the pair, as the nodes see it.
+pub const DATABASE: (&str, u16) = ("192.0.2.13", 5432);
 /// Login name at both.
 pub const BOARD_USER: &str = "lab";
 /// Name of the file beside the seed with the password at both.
@@ -118,8 +120,10 @@ pub struct Wishes {
     /// Whether the nodes are emulated on processors that others use as well: the hardware watchdog then gets the longest
     /// time that a seed may give it.
     pub slow: bool,
-    /// Where Kubernetes stores, when there is one: `postgres` or `sqlite`.
+    /// Where Kubernetes stores, when there is one: `postgres`, `sqlite` or `external`.
     pub kubernetes: Option<String>,
+    /// Where that is, for `external`.
+    pub endpoint: Option<String>,
     /// Whether a worker belongs to the pair.
     pub worker: bool,
 }
@@ -135,6 +139,7 @@ impl Wishes {
             storage: "1GiB".into(),
             slow: accel == Accel::Tcg,
             kubernetes: None,
+            endpoint: None,
             worker: false,
         }
     }
@@ -258,7 +263,7 @@ fn checked(text: &str, secret: &Secret, board: Option<&Secret>) -> anyhow::Resul
 }
 
 fn seed_text(wishes: &Wishes, key: &str) -> String {
-    let Wishes { name, mode, boards, fingerprint, storage, slow, kubernetes, worker } = wishes;
+    let Wishes { name, mode, boards, fingerprint, storage, slow, kubernetes, endpoint, worker } = wishes;
     let mut text = format!("# The pair of this lab.\nschema = 1\n\n[pair]\nname = \"{name}\"\n");
     text += &format!("virtual_ip = [\"{VIRTUAL_IP}/24\", \"{VIRTUAL_IP6}/64\"]\n");
     text += &format!("secret_file = \"{SECRET_FILE}\"\n");
@@ -295,6 +300,9 @@ fn seed_text(wishes: &Wishes, key: &str) -> String {
     }
     if let Some(datastore) = kubernetes {
         text += &format!("\n[kubernetes]\ndatastore = \"{datastore}\"\n");
+        if let Some(endpoint) = endpoint {
+            text += &format!("endpoint = \"{endpoint}\"\n");
+        }
         text += &format!("\n[kubernetes.balancer]\nport = {BALANCER_PORT}\n");
     }
     text += &format!("\n[access]\nssh_keys = [\"{key}\"]\n");

@@ -2,8 +2,9 @@
 //! given to each scenario as it was then.
 
 use super::Context;
+use crate::harness::database::{self, Database};
 use crate::harness::pair::{Pair, Spec};
-use crate::harness::site::{SECRET_FILE, Side, Site, Wishes};
+use crate::harness::site::{self, SECRET_FILE, Side, Site, Wishes};
 use crate::harness::witness::Witness;
 use crate::harness::writer::Reach;
 use anyhow::Context as _;
@@ -30,14 +31,16 @@ pub enum Kind {
     Postgres,
     /// `mode = "witness"`, with Kubernetes over SQLite.
     Sqlite,
+    /// `mode = "witness"`, with Kubernetes over a database outside the pair.
+    External,
 }
 
 impl Kind {
     fn mode(self) -> &'static str {
         match self {
             Self::Manual => "manual",
-            Self::Watched | Self::WatchedWithBoards | Self::Postgres | Self::Sqlite => "witness",
             Self::Fenced => "fence",
+            _ => "witness",
         }
     }
 
@@ -50,6 +53,7 @@ impl Kind {
         match self {
             Self::Postgres => Some("postgres"),
             Self::Sqlite => Some("sqlite"),
+            Self::External => Some("external"),
             _ => None,
         }
     }
@@ -63,6 +67,7 @@ impl Kind {
             Self::Fenced => "fenced",
             Self::Postgres => "postgres",
             Self::Sqlite => "sqlite",
+            Self::External => "external",
         }
     }
 }
@@ -71,6 +76,18 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct Shared {
     formed: RefCell<BTreeMap<Kind, Kept>>,
+    /// The database outside the pair; it does not go back with a pair that is taken back.
+    outside: RefCell<Option<Database>>,
+}
+
+impl Shared {
+    /// Asks the database outside the pair.
+    ///
+    /// # Errors
+    /// When there is none, and what was asked says.
+    pub fn outside<T>(&self, ask: impl FnOnce(&Database) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        ask(self.outside.borrow().as_ref().context("there is no database outside the pair")?)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -121,6 +138,13 @@ impl Context<'_> {
         wishes.boards = kind.boards();
         wishes.kubernetes = kind.kubernetes().map(str::to_owned);
         wishes.worker = kind == Kind::Postgres;
+        if kind == Kind::External {
+            spec.database = true;
+            let (address, port) = site::DATABASE;
+            wishes.endpoint = Some(database::endpoint(address, port, "sslmode=require"));
+            let database = Database::start(&dir.join("outside"), spec.doors.database)?;
+            *self.shared.outside.borrow_mut() = Some(database);
+        }
         change(&mut spec, &mut wishes);
         let seed = dir.join("seed");
         let site = if spec.witness {
@@ -180,7 +204,7 @@ impl Context<'_> {
 
     /// Waits until what the pair is for is there.
     fn serves(&self, lab: &mut Lab, kind: Kind) -> anyhow::Result<()> {
-        if kind != Kind::Sqlite {
+        if !matches!(kind, Kind::Sqlite | Kind::External) {
             lab.reach.wait(self.seconds(20))?;
         }
         if kind.kubernetes().is_some() { super::kubernetes::wait_ready(self, lab) } else { Ok(()) }

@@ -8,6 +8,7 @@ mod image_content;
 mod kubernetes;
 mod pair_forms;
 mod pair_kubernetes;
+mod pair_kubernetes_external;
 mod pair_kubernetes_sqlite;
 mod pair_kubernetes_worker;
 mod pair_ports;
@@ -107,5 +108,6 @@ const NAMED: &[Scenario] = &[
     updates::pair::SCENARIO,
     pair_kubernetes::SCENARIO,
     pair_kubernetes_sqlite::SCENARIO,
+    pair_kubernetes_external::SCENARIO,
     pair_kubernetes_worker::SCENARIO,
 ];

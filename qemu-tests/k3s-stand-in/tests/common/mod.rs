@@ -1,9 +1,9 @@
-//! A PostgreSQL server and stand-ins for k3s, on the loopback and in a folder of the test; real `kubectl`.
+//! Stand-ins for k3s on the loopback and in a folder of the test, a PostgreSQL server beside them; real `kubectl`.
 
 use edgepair_host_io::Invocation;
+use qemu_tests::harness::database::{Database, programs};
 use std::fs::File;
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -14,8 +14,6 @@ pub const STAND_IN: &str = env!("CARGO_BIN_EXE_k3s-stand-in");
 pub const TOKEN: &str = "a-token-of-this-test-only";
 /// Longest wait for anything, on a machine that has other things to do.
 const LIMIT: Duration = Duration::from_secs(180);
-/// Nobody: PostgreSQL refuses to run as root.
-const NOBODY: u32 = 65534;
 
 #[expect(clippy::disallowed_methods, reason = "a test that waits for programs")]
 fn now() -> Instant {
@@ -53,146 +51,13 @@ pub fn kubectl_is_there() -> bool {
     there
 }
 
-/// Where Debian has a PostgreSQL server's programs.
-fn postgres_bin() -> Option<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
-    versions.map(|entry| entry.path().join("bin")).find(|bin| bin.join("initdb").is_file())
-}
-
-/// A PostgreSQL server that speaks TLS when asked to.
-pub struct Database {
-    bin: PathBuf,
-    dir: PathBuf,
-    port: u16,
-    child: Option<Child>,
-}
-
-impl Database {
-    /// Makes one with role and database `kine`, and starts it; `None` where there is no PostgreSQL.
-    pub fn start(dir: &Path) -> Option<Self> {
-        let Some(bin) = postgres_bin() else {
-            eprintln!("skipped: no PostgreSQL server on this machine; the scenarios run over the pair's own");
-            return None;
-        };
-        std::fs::set_permissions(dir, PermissionsExt::from_mode(0o755)).unwrap();
-        let dir = dir.join("postgres");
-        std::fs::create_dir(&dir).unwrap();
-        let made =
-            rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        let pem = |what: &str, der: &[u8]| {
-            use base64::Engine;
-            let text = base64::engine::general_purpose::STANDARD.encode(der);
-            format!("-----BEGIN {what}-----\n{text}\n-----END {what}-----\n")
-        };
-        let files = [
-            ("server.crt", pem("CERTIFICATE", made.cert.der())),
-            ("server.key", pem("PRIVATE KEY", made.signing_key.serialized_der())),
-            ("password", "word\n".to_owned()),
-        ];
-        for (name, text) in files {
-            edgepair_host_io::atomic::write(&dir.join(name), text.as_bytes(), 0o600).unwrap();
-        }
-        std::fs::copy(dir.join("server.crt"), dir.join("authority.crt")).unwrap();
-        if is_root() {
-            for entry in std::fs::read_dir(&dir).unwrap().flatten() {
-                chown(entry.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-            }
-            chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-        let mut database = Self { bin, dir, port: free_port(), child: None };
-        let made = database
-            .call("initdb")
-            .args(["-D", "data", "-U", "kine", "--pwfile=password", "-A", "scram-sha-256", "-N"])
-            .to_command()
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        database.run();
-        wait("a database", || {
-            let sql =
-                ["-X", "-q", "-h", "127.0.0.1", "-U", "kine", "-d", "postgres", "-c", "CREATE DATABASE kine"];
-            let call = database.call("psql").args(sql).args(["-p", &database.port.to_string()]);
-            succeeded(&call.env("PGPASSWORD", "word").to_command().output().unwrap()).map(drop)
-        });
-        Some(database)
+/// A PostgreSQL server; `None` where there is none on this machine.
+pub fn database(dir: &Path) -> Option<Database> {
+    if programs().is_none() {
+        eprintln!("skipped: no PostgreSQL server on this machine; the scenarios run over the pair's own");
+        return None;
     }
-
-    fn call(&self, program: &str) -> Invocation {
-        let path = self.bin.join(program).to_string_lossy().into_owned();
-        let call = if is_root() {
-            let nobody = NOBODY.to_string();
-            Invocation::new("setpriv").args([
-                "--reuid",
-                &nobody,
-                "--regid",
-                &nobody,
-                "--clear-groups",
-                "--",
-                &path,
-            ])
-        } else {
-            Invocation::new(path)
-        };
-        call.cwd(&self.dir).env("LC_ALL", "C")
-    }
-
-    /// Starts the server.
-    pub fn run(&mut self) {
-        let port = self.port.to_string();
-        let settings = [
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            "fsync=off",
-            "ssl=on",
-            "ssl_cert_file=../server.crt",
-            "ssl_key_file=../server.key",
-        ];
-        let mut call = self.call("postgres").args(["-D", "data", "-p", &port]);
-        for setting in settings {
-            call = call.args(["-c", setting]);
-        }
-        let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
-        let child = call.to_command().stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        self.child = Some(child);
-    }
-
-    /// Ends the server at once.
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // SIGQUIT: PostgreSQL's own "immediate shutdown", which takes its children along.
-            let pid = child.id().to_string();
-            let _ = Invocation::new("kill").args(["-QUIT", &pid]).to_command().status();
-            let _ = child.wait();
-        }
-    }
-
-    /// As k3s is told of it.
-    pub fn endpoint(&self, options: &str) -> String {
-        format!("postgres://kine:word@127.0.0.1:{}/kine?{options}", self.port)
-    }
-
-    /// The authority of its certificate.
-    pub fn authority(&self) -> PathBuf {
-        self.dir.join("authority.crt")
-    }
-
-    /// Asks it.
-    pub fn query(&self, sql: &str) -> String {
-        let call =
-            self.call("psql").args(["-X", "-q", "-t", "-A", "-h", "127.0.0.1", "-U", "kine", "-d", "kine"]);
-        let call = call.args(["-p", &self.port.to_string(), "-c", sql]).env("PGPASSWORD", "word");
-        succeeded(&call.to_command().output().unwrap()).unwrap()
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|data| data.uid() == 0)
+    Some(Database::start(dir, free_port()).unwrap())
 }
 
 /// A box with a stand-in on it.

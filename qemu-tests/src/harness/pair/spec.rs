@@ -68,6 +68,9 @@ pub struct Doors {
     /// Where the management boards of node a and b listen.
     #[serde(default)]
     pub boards: [u16; 2],
+    /// Where a database outside the pair listens.
+    #[serde(default)]
+    pub database: u16,
 }
 
 impl Doors {
@@ -76,11 +79,12 @@ impl Doors {
     /// # Errors
     /// The kernel's.
     pub fn free() -> anyhow::Result<Self> {
-        match host_port::free_ports(8)?[..] {
-            [a, b, postgres, kubernetes, balancer, witness, one, two] => {
-                Ok(Self { ssh: [a, b], postgres, kubernetes, balancer, witness, boards: [one, two] })
+        match host_port::free_ports(9)?[..] {
+            [a, b, postgres, kubernetes, balancer, witness, one, two, database] => {
+                let boards = [one, two];
+                Ok(Self { ssh: [a, b], postgres, kubernetes, balancer, witness, boards, database })
             }
-            _ => bail!("there are no eight free ports"),
+            _ => bail!("there are no nine free ports"),
         }
     }
 }
@@ -101,6 +105,9 @@ pub struct Spec {
     /// Whether the nodes have management boards.
     #[serde(default)]
     pub boards: bool,
+    /// Whether there is a database outside the pair, at the witness's end of the network.
+    #[serde(default)]
+    pub database: bool,
     /// Whether every write and flush of the disks is recorded.
     pub write_log: bool,
 }
@@ -129,6 +136,7 @@ impl Spec {
             doors: Doors::free()?,
             witness,
             boards: false,
+            database: false,
             write_log: false,
         })
     }
@@ -141,6 +149,7 @@ impl Spec {
         let mut copy = Self::new(dir, &self.image, self.accel(), self.witness)?;
         copy.write_log = self.write_log;
         copy.boards = self.boards;
+        copy.database = self.database;
         for side in Side::BOTH {
             fs::create_dir_all(copy.node(side))?;
             site::copy_sparse(&self.flashed(side), &copy.flashed(side))?;
