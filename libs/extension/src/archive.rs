@@ -128,7 +128,6 @@ const END: [u8; 1024] = [0; 1024];
 
 /// Zeros behind a part of this size.
 const fn zeros(size: u64) -> usize {
-    #[expect(clippy::cast_possible_truncation, reason = "less than 512")]
     let over = (size % 512) as usize;
     (512 - over) % 512
 }

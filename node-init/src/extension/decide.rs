@@ -206,7 +206,7 @@ mod tests {
             assert_eq!(next == Next::Change(new.clone()), wanted, "{next:?}");
         }
         assert!(matches!(View { trial: true, ..view }.next(), Next::Wait(_)));
-        let without = node(Some((2, &new)), Some(&old), &[old.clone()]);
+        let without = node(Some((2, &new)), Some(&old), std::slice::from_ref(&old));
         assert_eq!(View { own: &without, ..view }.next(), Next::Missing(new));
     }
 
@@ -219,14 +219,14 @@ mod tests {
         assert!(matches!(view.next(), Next::Wait(_)), "nothing is known of the server");
         assert_eq!(View { active: true, ..view }.next(), Next::Change(new.clone()), "the server goes first");
         let server = node(Some((2, &new)), Some(&new), &both);
-        assert_eq!(View { peer: Some(&server), ..view }.next(), Next::Change(new.clone()));
+        assert_eq!(View { peer: Some(&server), ..view }.next(), Next::Change(new));
         // Back by a patch: the other way round.
         let (newer, older) = (version(33, 5), version(33, 4));
         let have = [newer.clone(), older.clone()];
         let own = node(Some((3, &older)), Some(&newer), &have);
         let peer = node(Some((3, &older)), Some(&newer), &have);
         let view = View { own: &own, peer: Some(&peer), ..view };
-        assert_eq!(view.next(), Next::Change(older.clone()));
+        assert_eq!(view.next(), Next::Change(older));
         assert!(matches!(View { active: true, ..view }.next(), Next::Wait(_)));
     }
 
@@ -241,7 +241,7 @@ mod tests {
         assert!(view.propose(&far).unwrap_err().contains("v1.34 first"));
         assert!(view.propose(&version(32, 9)).unwrap_err().contains("earlier minor"));
         assert!(view.propose(&version(33, 9)).unwrap_err().contains("this node does not have"));
-        let poor = node(Some((1, &old)), Some(&old), &[old.clone()]);
+        let poor = node(Some((1, &old)), Some(&old), std::slice::from_ref(&old));
         assert!(
             View { peer: Some(&poor), ..view }
                 .propose(&new)

@@ -5,7 +5,7 @@ use edgepair_host_io::Invocation;
 use std::fmt;
 
 /// What the agent wants.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wants {
     /// This node is active: only it changes anything in the cluster.
     pub active: bool,
@@ -133,7 +133,7 @@ mod tests {
         let lost = Wants { active: true, taint: Some(true), ..Wants::default() };
         assert_eq!(done(&lost, &nodes(|_| {}), false), [Deed::Taint("b".into())]);
         assert_eq!(done(&lost, &nodes(|_| {}), true), []);
-        assert_eq!(done(&Wants { active: false, ..lost.clone() }, &nodes(|_| {}), false), []);
+        assert_eq!(done(&Wants { active: false, ..lost }, &nodes(|_| {}), false), []);
         let alone = Nodes::from(vec![Node { name: "a".into(), active: true, ..Node::default() }]);
         assert_eq!(done(&lost, &alone, false), [], "a node that never joined has no pods");
     }
@@ -146,11 +146,7 @@ mod tests {
         assert_eq!(done(&wants, &tainted, false), untaint);
         let fresh = Wants { active: true, healthy: true, ..Wants::default() };
         assert_eq!(done(&fresh, &tainted, false), untaint);
-        assert_eq!(
-            done(&Wants { healthy: false, ..fresh.clone() }, &tainted, false),
-            [],
-            "nothing is known yet"
-        );
+        assert_eq!(done(&Wants { healthy: false, ..fresh }, &tainted, false), [], "nothing is known yet");
         // Both died; the one that was marked came back first and serves.
         let own = nodes(|both| both[0].out_of_service = true);
         assert_eq!(done(&Wants { healthy: false, ..fresh }, &own, false), [Deed::Untaint("a".into())]);
@@ -172,7 +168,7 @@ mod tests {
         let cordoned = nodes(|both| both[1].cordoned_by_us = true);
         let wants = Wants { active: true, healthy: true, ..Wants::default() };
         assert_eq!(done(&wants, &cordoned, false), [Deed::Uncordon("b".into())]);
-        assert_eq!(done(&Wants { moving: true, ..wants.clone() }, &cordoned, false), []);
+        assert_eq!(done(&Wants { moving: true, ..wants }, &cordoned, false), []);
         let sick = nodes(|both| (both[1].cordoned_by_us, both[1].trouble) = (true, Some("not ready".into())));
         assert_eq!(done(&wants, &sick, false), []);
         assert_eq!(done(&wants, &nodes(|_| {}), false), []);

@@ -75,7 +75,7 @@ impl Keeper {
     /// Changes what is wanted.
     pub fn set(&self, change: impl FnOnce(&mut Wants)) {
         self.wants.send_if_modified(|wants| {
-            let before = wants.clone();
+            let before = *wants;
             change(wants);
             *wants != before
         });
@@ -99,7 +99,7 @@ impl Worker {
     async fn run(mut self) {
         let mut said = String::new();
         loop {
-            let wants = self.wants.borrow_and_update().clone();
+            let wants = *self.wants.borrow_and_update();
             self.tainted &= wants.taint == Some(true);
             let (state, nodes) = self.look(&wants).await;
             let mut left = false;

@@ -119,7 +119,7 @@ impl Api {
         let path: Vec<&str> = request.path.split('/').filter(|part| !part.is_empty()).collect();
         match path[..] {
             ["readyz" | "livez" | "healthz"] => {
-                return self.health(path[0], request.query.get("verbose") != "").await;
+                return self.health(path[0], !request.query.get("verbose").is_empty()).await;
             }
             ["readyz" | "livez" | "healthz", "ping"] => return Answer::Text(200, "ok".into()),
             ["readyz" | "livez" | "healthz", "etcd"] => return self.health(path[0], false).await,

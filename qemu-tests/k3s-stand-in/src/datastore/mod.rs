@@ -56,7 +56,7 @@ impl std::error::Error for Failed {}
 #[derive(Debug)]
 pub enum Datastore {
     /// PostgreSQL.
-    Postgres(postgres::Postgres),
+    Postgres(Box<postgres::Postgres>),
     /// SQLite.
     Sqlite(sqlite::Sqlite),
 }

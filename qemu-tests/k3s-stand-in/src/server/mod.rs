@@ -161,7 +161,7 @@ async fn datastore(options: &Options, data: &Path) -> anyhow::Result<Datastore> 
         match postgres.prepare().await {
             Ok(()) => {
                 log::info("Database tables and indexes are up to date");
-                return Ok(Datastore::Postgres(postgres));
+                return Ok(Datastore::Postgres(Box::new(postgres)));
             }
             Err(error) => log::error(&format!("failed to ping connection: {error}")),
         }
