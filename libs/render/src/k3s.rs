@@ -37,8 +37,15 @@ const AGENT_OPTIONS: &[&str] = &[
     "vmodule",
 ];
 
+/// Where k3s keeps a node's password.
+const NODE_PASSWORD: &str = "/etc/rancher/node/password";
+
 pub(crate) fn render(context: &Context<'_>, out: &mut Rendered) {
     let Some(kubernetes) = &context.seed.kubernetes else { return };
+    // The password with which a node claims its name (k3s, "Node Registration"). Derived, so that a box that replaces
+    // another one is not refused, and rendered at every boot, so that no power cut leaves half of one.
+    let password = context.seed.pair.secret.text(Purpose::K3sNodePassword);
+    out.add_secret(NODE_PASSWORD, "root:root", format!("{}\n", password.expose_secret()));
     if context.node().is_none() {
         agent_file(context, kubernetes, out);
         out.unit(K3S_AGENT_UNIT, Start::Boot);
@@ -289,6 +296,9 @@ fn server_unit(kubernetes: &Kubernetes) -> String {
     if kubernetes.datastore == Datastore::Sqlite {
         conf.section("Unit");
         conf.line(format!("BindsTo={K3S_SERVER_MOUNT}"));
+        // kine makes the folder only when it is not told where the file is (kine, `pkg/drivers/sqlite`).
+        conf.section("Service");
+        conf.line(format!("ExecStartPre=/usr/bin/mkdir -p -m 0700 {K3S_SERVER_DIR}/db"));
     }
     conf.finish()
 }

@@ -103,7 +103,8 @@ fn hba(context: &Context<'_>) -> String {
     for net in &seed.access.postgres_from {
         // `postgres` itself has no password and never logs in over the network.
         conf.line(format!("host all postgres {net} reject"));
-        conf.line(format!("host all all {net} scram-sha-256"));
+        // Without TLS: libpq cannot bind its login to a certificate with Ed25519, and fails where it is offered.
+        conf.line(format!("hostnossl all all {net} scram-sha-256"));
     }
     conf.finish()
 }

@@ -29,11 +29,13 @@ pub enum Purpose {
     WitnessRequest,
     /// Ed25519 seed of the database server's certificate: 32 bytes.
     DatabaseCertificate,
+    /// Password with which a k3s node claims its name: 32 characters.
+    K3sNodePassword,
 }
 
 impl Purpose {
     /// All purposes, for tests and documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::DrbdSharedSecret,
         Self::VrrpAuth,
         Self::PeerChannel,
@@ -41,6 +43,7 @@ impl Purpose {
         Self::K3sToken,
         Self::WitnessRequest,
         Self::DatabaseCertificate,
+        Self::K3sNodePassword,
     ];
 
     /// The fixed label.
@@ -54,6 +57,7 @@ impl Purpose {
             Self::K3sToken => "k3s-token",
             Self::WitnessRequest => "witness-request",
             Self::DatabaseCertificate => "database-certificate",
+            Self::K3sNodePassword => "k3s-node-password",
         }
     }
 }

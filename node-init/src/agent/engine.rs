@@ -4,6 +4,7 @@
 //! and comes back as an [`Input`].
 
 mod address;
+mod apart;
 mod channel;
 mod datastore;
 mod duplicate;
@@ -146,6 +147,8 @@ pub struct Agent {
     channel: Option<Watcher>,
     /// Who waits for the channel's answer.
     checks: Vec<oneshot::Sender<Reply>>,
+    /// Whether pods may run here.
+    apart: apart::Apart,
     /// Which k3s runs here, and what is known of the cluster.
     k3s: K3s,
     /// Does what is to be done in the cluster; absent without Kubernetes.
@@ -253,6 +256,7 @@ pub fn start(
         update,
         channel,
         checks: Vec::new(),
+        apart: apart::Apart::default(),
         k3s,
         keeper,
         run: u64::from_be_bytes(base),
@@ -346,6 +350,7 @@ impl Agent {
             Input::ChannelStarted(result) => self.channel_started(result),
             Input::Kubernetes(state) => self.kubernetes_is(state),
             Input::K3sChanged(result) => self.k3s_changed(result),
+            Input::Apart(result) => self.apart_done(result),
         }
         self.settle();
     }

@@ -14,8 +14,11 @@
 use super::config::Config;
 use super::form::Formation;
 use super::form::data::Data;
+use super::kubernetes::volumes;
+use super::log;
 use super::ports::Ports;
-use edgepair_render::names::{DATA_MOUNT, K3S, K3S_SERVER_UNIT};
+use crate::extension::decide::Layout;
+use edgepair_render::names::{DATA_MOUNT, K3S, K3S_SERVER_UNIT, PODS_END_UNIT};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -62,6 +65,12 @@ impl Service {
     /// Sets the goal.
     pub fn set(&self, run: bool) {
         self.goal.send_if_modified(|goal| goal.replace(run) != Some(run));
+    }
+
+    /// The goal, for somebody who waits meanwhile.
+    #[must_use]
+    pub fn watch_goal(&self) -> watch::Receiver<Option<bool>> {
+        self.goal.subscribe()
     }
 
     /// The present goal.
@@ -204,8 +213,23 @@ impl Worker {
         .await
     }
 
+    /// Pods that have not left by now end, when they use volumes on the storage: it could not be handed over. Whether there
+    /// were such.
+    async fn let_go_of_volumes(&self) -> anyhow::Result<bool> {
+        let pods = self.config.kubernetes.is_some() && !volumes::mounted(&self.ports.place).is_empty();
+        if pods {
+            log::warn("pods that use volumes of the pair have not left this node: they end");
+            // Twice: k3s may have been about to start again in between.
+            self.ports.units.start(PODS_END_UNIT).await?;
+            self.ports.units.stop(K3S_SERVER_UNIT).await?;
+            self.ports.units.start(PODS_END_UNIT).await?;
+        }
+        Ok(pods)
+    }
+
     async fn down(&self) -> anyhow::Result<()> {
         self.report(Report::State("stopping")).await;
+        let pods = self.let_go_of_volumes().await?;
         let units = self.config.active_units.iter().rev().map(String::as_str);
         for unit in units.filter(|unit| *unit != DATA_MOUNT).chain([DATA_MOUNT]) {
             if self.ports.units.state(unit).await? != "inactive" {
@@ -215,7 +239,9 @@ impl Worker {
         self.report(Report::Trouble(None)).await;
         self.report(Report::State("stopped")).await;
         self.report(Report::Ready(false)).await;
-        for unit in &self.config.standby_units {
+        let servers = self.config.kubernetes.is_some_and(|it| it.layout == Layout::TwoServers);
+        let again = (pods && servers).then_some(K3S_SERVER_UNIT);
+        for unit in self.config.standby_units.iter().map(String::as_str).chain(again) {
             // Whoever does not come up here is of no help to the pair, and no reason to stop anything either.
             if let Err(error) = self.ports.units.begin(unit).await {
                 self.report(Report::Trouble(Some(format!("{error:#}")))).await;

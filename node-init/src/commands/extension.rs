@@ -187,7 +187,11 @@ fn mount(place: &Place) -> anyhow::Result<()> {
             let mounted = host.mount(usable).map_err(|error| format!("k3s {}: {error:#}", usable.version()));
             mounted.map(|()| println!("k3s {} is in use, {}", usable.version(), usable.origin().word()))
         }
-        Err(why) => Err(why),
+        Err(why) => {
+            // Another version than the pair's is not to be started either.
+            Host { place, runner: &HostRunner, facts: &facts }.out_of_use()?;
+            Err(why)
+        }
     };
     match done {
         Ok(()) => Ok(facts.clear("extension")?),

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod boot_stages;
 pub mod extension;
 pub mod kubeconfig;
+pub mod pods;
 pub mod update;
 pub mod volume;
 pub mod witness;
@@ -73,6 +74,8 @@ pub enum Command {
     /// Answer DRBD: may this node go on without the other? Run by the kernel; the exit code is the answer (drbd.conf(5)).
     #[command(after_help = "Example:\n  node-init fence-peer; echo $?")]
     FencePeer(agent::FencePeerArguments),
+    /// End the pods of this node, where the pair has to.
+    Pods(pods::Arguments),
     /// Volumes for pods, on both disks.
     Volume(volume::Arguments),
     /// The small third party that keeps one record per pair: run it, enrol pairs, ask it.
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Extension(arguments) => extension::run(&arguments),
         Command::Kubeconfig(arguments) => kubeconfig::run(&arguments),
         Command::Leave(arguments) => agent::leave(&arguments),
+        Command::Pods(arguments) => pods::run(&arguments),
         Command::Volume(arguments) => volume::run(&arguments),
         Command::FencePeer(arguments) => return agent::fence_peer(&arguments),
         Command::Witness(arguments) => witness::run(arguments),

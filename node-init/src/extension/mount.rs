@@ -110,6 +110,22 @@ impl Host<'_> {
         Ok(())
     }
 
+    /// Puts none in use. What runs goes on until it ends; it is not started again.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn out_of_use(&self) -> anyhow::Result<()> {
+        let link = self.place.path(EXTENSION);
+        match fs::remove_file(&link) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| link.display().to_string());
+            }
+            _ => {}
+        }
+        self.facts.remove(FACT);
+        Ok(())
+    }
+
     /// dm-verity over the two parts of the image.
     fn attach(&self, usable: &Usable, name: &str) -> anyhow::Result<()> {
         let image = usable.image();

@@ -16,19 +16,35 @@ impl Node {
         }
     }
 
-    fn command(&mut self, command: Command, out: &mut Out) -> Result<(), Reason> {
-        let active = self.view.role == Role::Primary;
-        let busy = self.question.is_some() || self.plan != Plan::None || self.change.is_some();
+    /// Would a switchover be refused now? For whoever has something to prepare first.
+    ///
+    /// # Errors
+    /// Why.
+    pub fn may_switch_over(&self) -> Result<(), Reason> {
+        self.free()?;
+        if self.view.role != Role::Primary {
+            return Err(Reason::NotActive);
+        }
+        if self.may_hand_over() { Ok(()) } else { Err(Reason::NotPaired) }
+    }
+
+    /// Takes commands at all.
+    fn free(&self) -> Result<(), Reason> {
         if self.durable.prepared.is_some() {
             return Err(Reason::Barred);
         }
-        if busy {
+        if self.question.is_some() || self.plan != Plan::None || self.change.is_some() {
             return Err(Reason::Busy);
         }
+        Ok(())
+    }
+
+    fn command(&mut self, command: Command, out: &mut Out) -> Result<(), Reason> {
+        let active = self.view.role == Role::Primary;
+        self.free()?;
         match command {
-            Command::Switchover if !active => return Err(Reason::NotActive),
-            Command::Switchover if !self.may_hand_over() => return Err(Reason::NotPaired),
             Command::Switchover => {
+                self.may_switch_over()?;
                 self.tried = false;
                 self.plan = Plan::HandOver;
             }

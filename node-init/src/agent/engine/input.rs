@@ -74,6 +74,8 @@ pub enum Input {
     Kubernetes(kubernetes::State),
     /// Another version of k3s was put in use, or not.
     K3sChanged(Result<(), String>),
+    /// Pods were ended because this node is apart (true), or may run again (false).
+    Apart(Result<bool, String>),
 }
 
 /// A sender of something that becomes an input.

@@ -76,7 +76,9 @@ impl Agent {
         if self.config.kubernetes.is_none() {
             return;
         }
-        let (active, healthy) = (self.node.view().role == Role::Primary, self.node.view().healthy());
+        let view = self.node.view();
+        let (active, healthy, writes) = (view.role == Role::Primary, view.healthy(), view.writes());
+        self.apart_tick();
         if !active || self.k3s.moving.is_some_and(|since| since.elapsed() > MOVE) {
             self.k3s.moving = None;
         }
@@ -85,7 +87,9 @@ impl Agent {
         let other_ready = heard.and_then(|greeting| greeting.k3s.as_ref()).is_some_and(|k3s| k3s.ready);
         if let Some(keeper) = &self.keeper {
             keeper.set(|wants| {
-                (wants.active, wants.healthy, wants.moving) = (active, healthy, moving);
+                // One that is frozen may have been replaced: it says nothing about the pair.
+                (wants.active, wants.healthy, wants.moving) = (writes, healthy, moving);
+                wants.primary = active;
                 wants.other_ready = other_ready;
             });
         }
@@ -142,6 +146,8 @@ impl Agent {
                     self.k3s.shelf.why_not(&version)
                 );
                 self.problem("k3s", &text);
+                // And no other version either: its datastore is the pair's.
+                self.run_no_other();
             }
             Next::Change(version) => self.change_k3s(&version),
         }
@@ -158,6 +164,7 @@ impl Agent {
         let active = self.node.view().role == Role::Primary;
         let (units, inputs) = (std::rc::Rc::clone(&self.ports.units), self.inputs.clone());
         let (facts, version) = (Facts::at(&self.ports.place.path(RUN_DIR)), version.to_string());
+        let goal = self.service.watch_goal();
         spawn_local(async move {
             let work = async {
                 units.start(EXTENSION_UNIT).await?;
@@ -172,6 +179,10 @@ impl Agent {
                     (Layout::OneServer, true) => units.stop(K3S_SERVER_UNIT).await,
                     (Layout::OneServer, false) => {
                         units.stop(K3S_AGENT_UNIT).await?;
+                        // A node that has become active meanwhile has a server, and the agent would stop it.
+                        if *goal.borrow() == Some(true) {
+                            return Ok(());
+                        }
                         units.begin(K3S_AGENT_UNIT).await
                     }
                     (Layout::TwoServers, _) => {
@@ -179,6 +190,28 @@ impl Agent {
                         units.begin(K3S_SERVER_UNIT).await
                     }
                 }
+            };
+            let result: anyhow::Result<()> = work.await;
+            let _ = inputs.send(Input::K3sChanged(result.map_err(|error| format!("{error:#}")))).await;
+        });
+    }
+
+    /// What runs here is not what the pair has chosen, and that is not here.
+    fn run_no_other(&mut self) {
+        if self.k3s.running.is_none()
+            || self.k3s.changing
+            || self.k3s.again.is_some_and(|at| at > Instant::now())
+        {
+            return;
+        }
+        self.k3s.changing = true;
+        let (units, inputs) = (std::rc::Rc::clone(&self.ports.units), self.inputs.clone());
+        spawn_local(async move {
+            let work = async {
+                // It takes the version that is not the pair's out of use, so that the units have nothing to start.
+                units.start(EXTENSION_UNIT).await?;
+                units.stop(K3S_SERVER_UNIT).await?;
+                units.stop(K3S_AGENT_UNIT).await
             };
             let result: anyhow::Result<()> = work.await;
             let _ = inputs.send(Input::K3sChanged(result.map_err(|error| format!("{error:#}")))).await;
@@ -243,6 +276,11 @@ impl Agent {
         if let Some(keeper) = &self.keeper {
             keeper.set(|wants| wants.moving = true);
         }
+    }
+
+    /// The switchover was refused after all.
+    pub(super) fn stays(&mut self) {
+        self.k3s.moving = None;
     }
 
     /// The pair core: the other node is surely silent, or is back.

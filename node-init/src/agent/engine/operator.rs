@@ -16,6 +16,10 @@ impl Agent {
             }
             Request::Switchover => {
                 // Pods and checkpoint come first, while this node still serves; the gap is shorter by it.
+                if let Err(reason) = self.node.may_switch_over() {
+                    let _ = reply.send(Reply::Refused(reason.to_string()));
+                    return;
+                }
                 self.moves();
                 input::checkpoint(&self.ports, &self.config, &self.inputs, reply);
             }
@@ -63,6 +67,8 @@ impl Agent {
         if self.refusal.is_none() {
             // Should it fail, this node steps in again at its retry timer.
             self.node.prefer(!self.config.side);
+        } else {
+            self.stays();
         }
         let answer = self.refusal.take().map_or(Reply::Accepted, |reason| Reply::Refused(reason.to_string()));
         let _ = reply.send(answer);

@@ -78,7 +78,11 @@ impl Agent {
             match want {
                 Want::Say(said) => self.mouth.say(&Said::Update(Box::new(said))),
                 Want::Switchover => {
-                    // Nobody waits for the reply: the driver sees how it goes, and asks again.
+                    if self.node.may_switch_over().is_err() {
+                        // The driver sees how it goes, and asks again.
+                        continue;
+                    }
+                    // Nobody waits for the reply, for the same reason.
                     self.moves();
                     let (reply, _) = oneshot::channel();
                     input::checkpoint(&self.ports, &self.config, &self.inputs, reply);

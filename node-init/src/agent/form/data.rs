@@ -165,7 +165,9 @@ impl Data<'_> {
         match self.config.store {
             Store::Postgres => {}
             Store::Sqlite => {
-                std::fs::create_dir_all(self.path(&format!("{DATA}/k3s-server")))?;
+                let folder = self.path(&format!("{DATA}/k3s-server"));
+                std::fs::create_dir_all(&folder)?;
+                std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
                 return Ok(());
             }
             Store::External => return Ok(()),

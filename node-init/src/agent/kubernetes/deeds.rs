@@ -7,8 +7,10 @@ use std::fmt;
 /// What the agent wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wants {
-    /// This node is active: only it changes anything in the cluster.
+    /// This node is active and not frozen: only such a one changes anything in the cluster.
     pub active: bool,
+    /// It has the active role, frozen or not: with one server for both nodes, that is here.
+    pub primary: bool,
     /// Both nodes are there and current.
     pub healthy: bool,
     /// This node is about to hand over, or an update is under way: a cordon of ours stays.
@@ -32,7 +34,7 @@ pub enum Deed {
     Label(String, bool),
 }
 
-/// What is to be done, in this order; after one that fails nothing more is done in this look. `names`: this node's, the other's. `tainted`: the present wish was carried out.
+/// What is to be done, in this order. `names`: this node's, the other's. `tainted`: the present wish was carried out.
 #[must_use]
 pub fn of(wants: &Wants, nodes: &Nodes, names: &(String, String), tainted: bool) -> Vec<Deed> {
     if !wants.active {
@@ -52,9 +54,11 @@ pub fn of(wants: &Wants, nodes: &Nodes, names: &(String, String), tainted: bool)
     if nodes.get(&names.0).is_some_and(|node| node.out_of_service) {
         deeds.push(Deed::Untaint(names.0.clone()));
     }
-    if wants.healthy && !wants.moving {
+    if !wants.moving {
+        // This node itself takes its pods back also without the other one: nobody else could.
+        let over = |node: &&kubectl::Node| wants.healthy || node.name == names.0;
         let ours = nodes.all().iter().filter(|node| node.cordoned_by_us && node.trouble.is_none());
-        deeds.extend(ours.map(|node| Deed::Uncordon(node.name.clone())));
+        deeds.extend(ours.filter(over).map(|node| Deed::Uncordon(node.name.clone())));
     }
     // Away from the one before it is with the other: at no time do two have it.
     if other.is_some_and(|node| node.active) {
@@ -172,5 +176,9 @@ mod tests {
         let sick = nodes(|both| (both[1].cordoned_by_us, both[1].trouble) = (true, Some("not ready".into())));
         assert_eq!(done(&wants, &sick, false), []);
         assert_eq!(done(&wants, &nodes(|_| {}), false), []);
+        let own = nodes(|both| both[0].cordoned_by_us = true);
+        let alone = Wants { healthy: false, ..wants };
+        assert_eq!(done(&alone, &own, false), [Deed::Uncordon("a".into())], "a switchover that was refused");
+        assert_eq!(done(&alone, &cordoned, false), []);
     }
 }

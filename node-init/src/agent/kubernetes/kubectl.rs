@@ -9,6 +9,8 @@ use std::time::SystemTime;
 const SECONDS: u32 = 10;
 /// Longest a drain may take, seconds: less than what is waited for it.
 const DRAIN_SECONDS: u32 = 25;
+/// Longest a pod may take to end, seconds: less than the drain, or that is over before the pod is. Kubernetes' own is 30.
+const GRACE_SECONDS: u32 = 20;
 /// Kubernetes' own taint for a node that is surely off ("Non-graceful node shutdown"). The value tells ours from others'.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 const VALUE: &str = "edgepair";
@@ -119,21 +121,20 @@ pub fn pods_of(node: &str) -> Invocation {
     short(&["get", "pods", "--all-namespaces", &field, "--output=json"])
 }
 
-/// Moves a node's pods away: marked as ours first, so that whoever is active afterwards takes it back.
+/// Moves a node's pods away: marked as ours first, so that whoever is active afterwards takes it back. `cordoned`: by
+/// somebody else already.
 #[must_use]
-pub fn drain(node: &str) -> Vec<Invocation> {
+pub fn drain(node: &str, cordoned: bool) -> Vec<Invocation> {
     let limit = format!("--timeout={DRAIN_SECONDS}s");
-    vec![
-        short(&["annotate", "node", node, &format!("{CORDONED}=switchover"), "--overwrite"]),
-        short(&["cordon", node]),
-        kubectl(DRAIN_SECONDS + 2).args([
-            "drain",
-            node,
-            "--ignore-daemonsets",
-            "--delete-emptydir-data",
-            &limit,
-        ]),
-    ]
+    let grace = format!("--grace-period={GRACE_SECONDS}");
+    let mut calls = Vec::new();
+    if !cordoned {
+        calls.push(short(&["annotate", "node", node, &format!("{CORDONED}=switchover"), "--overwrite"]));
+        calls.push(short(&["cordon", node]));
+    }
+    let words = ["drain", node, "--ignore-daemonsets", "--delete-emptydir-data", &grace, &limit];
+    calls.push(kubectl(DRAIN_SECONDS + 2).args(words));
+    calls
 }
 
 /// Takes a cordon of ours back.
@@ -195,6 +196,8 @@ pub struct Node {
     pub trouble: Option<String>,
     /// It carries our out-of-service taint.
     pub out_of_service: bool,
+    /// It was cordoned, and not by us.
+    pub cordoned: bool,
     /// It was cordoned by us.
     pub cordoned_by_us: bool,
     /// It has the label of the active node.
@@ -258,6 +261,8 @@ fn node(item: &Value) -> Option<Node> {
         name: text(meta, "name")?,
         trouble,
         out_of_service,
+        cordoned: item.get("spec").and_then(|spec| spec.get("unschedulable")) == Some(&Value::Bool(true))
+            && !has("annotations", CORDONED),
         cordoned_by_us: has("annotations", CORDONED),
         active: has("labels", ACTIVE),
     })
@@ -274,17 +279,17 @@ mod tests {
          "spec":{"unschedulable":true,"taints":[{"key":"node.kubernetes.io/out-of-service","value":"edgepair","effect":"NoExecute"}]},
          "status":{"conditions":[{"type":"Ready","status":"Unknown","message":"Kubelet stopped posting node status."}]}},
         {"metadata":{"name":"other"},
-         "spec":{"taints":[{"key":"node.kubernetes.io/out-of-service","value":"by-hand","effect":"NoExecute"}]}}]}"#;
+         "spec":{"unschedulable":true,"taints":[{"key":"node.kubernetes.io/out-of-service","value":"by-hand","effect":"NoExecute"}]}}]}"#;
 
     #[test]
     fn nodes_as_kubectl_has_them() {
         let nodes = Nodes::parse(NODES).unwrap();
         assert_eq!(nodes.get("site-a"), Some(&Node { name: "site-a".into(), ..Node::default() }));
         let b = nodes.get("site-b").unwrap();
-        assert!(b.out_of_service && b.cordoned_by_us && b.active);
+        assert!(b.out_of_service && b.cordoned_by_us && b.active && !b.cordoned);
         assert!(b.trouble.as_ref().unwrap().contains("stopped posting"));
         let other = nodes.get("other").unwrap();
-        assert!(!other.out_of_service, "somebody else's taint is theirs");
+        assert!(!other.out_of_service && other.cordoned, "somebody else's taint and cordon are theirs");
         assert_eq!(other.trouble.as_deref(), Some("the node is not ready"));
         assert_eq!(Nodes::parse("error"), None);
         assert_eq!(Nodes::parse("{}"), None);
@@ -303,7 +308,8 @@ mod tests {
             leaders(),
             event("b", "Normal", "R", "m", now()),
         ];
-        calls.extend(drain("b"));
+        calls.extend(drain("b", false));
+        assert_eq!(drain("b", true).len(), 1);
         calls.extend(uncordon("b"));
         for call in &calls {
             assert!(

@@ -7,10 +7,12 @@
 //!
 //! - [`kubectl`]: pure: the calls, and what they answer.
 //! - [`deeds`]: pure: what follows from what was seen. [`renew`]: certificates, before they expire.
+//! - [`volumes`]: those that are in use here.
 
 pub mod deeds;
 pub mod kubectl;
 pub mod renew;
+pub mod volumes;
 
 use super::config::{Config, Kubernetes};
 use super::log;
@@ -114,7 +116,10 @@ impl Worker {
                                 log::warn(&text);
                                 said = text;
                             }
-                            break;
+                            // Two labels are no two deeds: it must be off one node before it is on the other.
+                            if matches!(deed, Deed::Label(..)) {
+                                break;
+                            }
                         }
                     }
                 }
@@ -132,7 +137,7 @@ impl Worker {
     }
 
     async fn look(&self, wants: &Wants) -> (State, Option<Nodes>) {
-        let server = wants.active || self.kubernetes.layout == Layout::TwoServers;
+        let server = wants.primary || self.kubernetes.layout == Layout::TwoServers;
         let not = |why: String| (State { server, ready: false, why: Some(why) }, None);
         if !self.ports.place.path(K3S).exists() {
             return not("there is no k3s on this node".to_owned());
@@ -182,7 +187,8 @@ impl Worker {
         let again = async {
             units.stop(unit).await?;
             // On the active node of a pair with one server its service starts it again.
-            if self.kubernetes.layout == Layout::TwoServers || !state.server {
+            let changed = self.wants.borrow().primary != wants.primary;
+            if self.kubernetes.layout == Layout::TwoServers || !state.server && !changed {
                 units.begin(unit).await
             } else {
                 Ok(())
@@ -198,22 +204,35 @@ impl Worker {
         run(&self.ports, call).await
     }
 
+    /// Calls take time, and the other node may be back by now.
+    fn still_wanted(&self, deed: &Deed) -> anyhow::Result<()> {
+        let over = matches!(deed, Deed::Taint(_)) && self.wants.borrow().taint != Some(true);
+        anyhow::ensure!(!over, "the other node is back");
+        Ok(())
+    }
+
     async fn carry_out(&mut self, deed: &Deed) -> anyhow::Result<()> {
         if let Deed::Taint(node) = deed {
             let pods = self.run_one(kubectl::pods_of(node)).await?.text();
             for call in kubectl::stay_behind(&pods) {
-                self.run_one(call).await?;
+                // One that cannot be asked to stay, or is gone by now, holds the others up no longer.
+                if let Err(error) = self.run_one(call).await {
+                    log::warn(&format!("a pod that asked to stay: {error:#}"));
+                }
             }
         }
         for call in deed.calls() {
+            self.still_wanted(deed)?;
             self.run_one(call).await?;
         }
         if let Deed::Taint(node) = deed {
             // What Kubernetes would wait for, though it is known here: the node's grace period, and the leases of controllers
             // that ran on it.
+            self.still_wanted(deed)?;
             self.run_one(kubectl::silent(node, kubectl::now())).await?;
             let leases = self.run_one(kubectl::leaders()).await?.text();
             for call in kubectl::release(&leases, node) {
+                self.still_wanted(deed)?;
                 self.run_one(call).await?;
             }
             self.tainted = true;
@@ -247,7 +266,10 @@ pub async fn drain(ports: &Ports, node: &str) {
         return;
     }
     let all = async {
-        for call in kubectl::drain(node) {
+        let nodes = Nodes::parse(&run(ports, kubectl::nodes()).await?.text());
+        // A cordon of somebody else's stays theirs: it is not taken back afterwards.
+        let theirs = nodes.as_ref().and_then(|nodes| nodes.get(node)).is_some_and(|node| node.cordoned);
+        for call in kubectl::drain(node, theirs) {
             run(ports, call).await?;
         }
         anyhow::Ok(())

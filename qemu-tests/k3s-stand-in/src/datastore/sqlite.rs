@@ -3,7 +3,6 @@
 use super::{Added, Failed, Row};
 use anyhow::{Context, bail};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,9 +30,6 @@ impl Sqlite {
     pub fn open(dsn: &str) -> anyhow::Result<Self> {
         let (path, query) = dsn.split_once('?').unwrap_or((dsn, ""));
         let path = path.strip_prefix("file:").unwrap_or(path);
-        if let Some(folder) = Path::new(path).parent() {
-            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        }
         let connection = Connection::open(path).with_context(|| path.to_owned())?;
         connection.busy_timeout(Duration::from_secs(5))?;
         for option in query.split('&').filter(|option| !option.is_empty()) {

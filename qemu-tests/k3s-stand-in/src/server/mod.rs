@@ -141,7 +141,10 @@ async fn datastore(options: &Options, data: &Path) -> anyhow::Result<Datastore> 
         return Ok(Datastore::Sqlite(Sqlite::open(dsn)?));
     }
     if endpoint.is_empty() {
-        let file = data.join("server/db/state.db");
+        // Only here: a file that is named has to have its folder.
+        let folder = data.join("server/db");
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let file = folder.join("state.db");
         return Ok(Datastore::Sqlite(Sqlite::open(&format!(
             "{}?_journal=WAL&cache=shared",
             file.display()
