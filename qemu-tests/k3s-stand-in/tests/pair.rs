@@ -222,6 +222,7 @@ fn a_server_of_sqlite_keeps_what_it_was_told() {
     }
     let mut node = Node::new(dir.path(), "site-a", "127.0.0.1", free_port());
     let file = dir.path().join("db/state.db");
+    std::fs::create_dir(dir.path().join("db")).unwrap();
     let endpoint = format!(
         "sqlite://{}?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL",
         file.display()

@@ -61,6 +61,8 @@ pub fn of(path: &str) -> Option<Vec<Effect>> {
         _ if below("/etc/sysctl.d/") => restart("systemd-sysctl.service"),
         _ if below("/etc/udev/rules.d/") => vec![Effect::ReloadUdev],
         _ if below("/etc/edgepair/postgres/") => reload("edgepair-postgres.service"),
+        // k3s reads it when it joins.
+        "/etc/rancher/node/password" => Vec::new(),
         // The attach step compares what runs with what is written.
         _ if below("/etc/drbd.d/") || below("/etc/lvm/") => Vec::new(),
         _ => return None,

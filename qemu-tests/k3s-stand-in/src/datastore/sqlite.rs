@@ -177,6 +177,11 @@ mod tests {
     fn the_data_source_name_is_honoured() {
         let dir = tempfile::tempdir().unwrap();
         let dsn = |more: &str| format!("{}?{more}", dir.path().join("db/state.db").display());
+        assert!(
+            Sqlite::open(&dsn("_synchronous=FULL")).is_err(),
+            "kine makes no folder for a file that is named"
+        );
+        std::fs::create_dir(dir.path().join("db")).unwrap();
         let rendered =
             dsn("_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL");
         assert_eq!(asked(&rendered, "synchronous"), "Integer(2)");
