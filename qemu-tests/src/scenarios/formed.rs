@@ -76,7 +76,7 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct Shared {
     formed: RefCell<BTreeMap<Kind, Kept>>,
-    /// The database outside the pair; it does not go back with a pair that is taken back.
+    /// The database outside the pair.
     outside: RefCell<Option<Database>>,
 }
 
@@ -229,6 +229,32 @@ impl Context<'_> {
     fn kept(&self, kind: Kind) -> anyhow::Result<Kept> {
         self.form(kind)?;
         self.shared.formed.borrow().get(&kind).cloned().context("the shared pair")
+    }
+
+    /// Forms a pair for one scenario only, which is not taken back: what is outside of it could not go back with it.
+    ///
+    /// # Errors
+    /// When it does not form, and the scenario's.
+    pub fn with_new(
+        &self,
+        kind: Kind,
+        run: impl FnOnce(&mut Lab) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut lab = self.two_boxes(&self.common.join(kind.word()), kind)?;
+        lab.look(|lab| {
+            let begun = now();
+            for side in Side::BOTH {
+                lab.pair.start(side)?;
+            }
+            lab.active = lab.pair.wait_formed(self.seconds(200), &mut |_| {})?;
+            self.serves(lab, kind)?;
+            println!(
+                "  formed {:.1} s after power-on, node {} is active",
+                begun.elapsed().as_secs_f32(),
+                lab.active
+            );
+            run(lab)
+        })
     }
 
     /// Takes the shared pair back to the moment when it was formed, and gives it to the scenario; what both nodes say is

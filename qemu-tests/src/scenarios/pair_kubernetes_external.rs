@@ -13,7 +13,7 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn run(context: &Context<'_>) -> anyhow::Result<()> {
-    context.with_kind(Kind::External, |lab| {
+    context.with_new(Kind::External, |lab| {
         let cluster = Cluster::watch(context, lab)?;
         // First the node with the virtual IP, then the one that has become the standby of the other.
         for dead in [lab.active, lab.active.other()] {
