@@ -179,27 +179,32 @@ impl Context<'_> {
         let dir = self.common.join(kind.word());
         let mut lab = self.two_boxes(&dir, kind)?;
         lab.look(|lab| {
-            let begun = now();
-            for side in Side::BOTH {
-                lab.pair.start(side)?;
-            }
-            let active = lab.pair.wait_formed(self.seconds(200), &mut |_| {})?;
-            lab.active = active;
-            self.serves(lab, kind)?;
-            let took = begun.elapsed();
-            println!("  formed {:.1} s after power-on, node {active} is active", took.as_secs_f32());
+            let took = self.bring_up(lab, kind)?;
             let begun = now();
             lab.pair.save(FORMED)?;
             println!("  saved in {:.1} s", begun.elapsed().as_secs_f32());
             let kept = Kept {
                 spec: lab.pair.spec.clone(),
-                active,
+                active: lab.active,
                 took,
                 journals: Side::BOTH.map(|side| lab.pair.journal(side)),
             };
             self.shared.formed.borrow_mut().insert(kind, kept);
             Ok(())
         })
+    }
+
+    /// Switches both boxes on and waits until the pair serves; how long that took.
+    fn bring_up(&self, lab: &mut Lab, kind: Kind) -> anyhow::Result<Duration> {
+        let begun = now();
+        for side in Side::BOTH {
+            lab.pair.start(side)?;
+        }
+        lab.active = lab.pair.wait_formed(self.seconds(200), &mut |_| {})?;
+        self.serves(lab, kind)?;
+        let took = begun.elapsed();
+        println!("  formed {:.1} s after power-on, node {} is active", took.as_secs_f32(), lab.active);
+        Ok(took)
     }
 
     /// Waits until what the pair is for is there.
@@ -242,17 +247,7 @@ impl Context<'_> {
     ) -> anyhow::Result<()> {
         let mut lab = self.two_boxes(&self.common.join(kind.word()), kind)?;
         lab.look(|lab| {
-            let begun = now();
-            for side in Side::BOTH {
-                lab.pair.start(side)?;
-            }
-            lab.active = lab.pair.wait_formed(self.seconds(200), &mut |_| {})?;
-            self.serves(lab, kind)?;
-            println!(
-                "  formed {:.1} s after power-on, node {} is active",
-                begun.elapsed().as_secs_f32(),
-                lab.active
-            );
+            self.bring_up(lab, kind)?;
             run(lab)
         })
     }
