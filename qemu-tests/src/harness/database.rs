@@ -80,7 +80,18 @@ impl Database {
         let path = self.bin.join(program).to_string_lossy().into_owned();
         let call = if nix::unistd::geteuid().is_root() {
             let nobody = NOBODY.to_string();
-            let words = ["--reuid", &nobody, "--regid", &nobody, "--clear-groups", "--", &path];
+            // It ends with whoever started it, however that one ends.
+            let words = [
+                "--reuid",
+                &nobody,
+                "--regid",
+                &nobody,
+                "--clear-groups",
+                "--pdeathsig",
+                "QUIT",
+                "--",
+                &path,
+            ];
             Invocation::new("setpriv").args(words)
         } else {
             Invocation::new(path)
