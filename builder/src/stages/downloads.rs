@@ -8,26 +8,20 @@ use edgepair_host_io::digest;
 use std::fs::{self, File};
 use std::io::Write;
 
+/// Fetches an address into a file; what came is compared with its digest by the caller.
+pub(super) fn fetch(url: &str, file: &str) -> Action {
+    let bounded = ["--proto", "=https,http", "--retry", "2"];
+    let words = ["curl", "--fail", "--location", "--silent", "--show-error"].iter().chain(&bounded);
+    Action::run(words.copied().chain(["--output", file, url]))
+}
+
 /// Plans the step; without downloads it makes an empty archive.
 pub fn step(definition: &Definition) -> Step {
     let mut actions = Vec::new();
     let mut wanted = Vec::new();
     for (index, download) in definition.downloads.iter().enumerate() {
         let file = format!("download-{index}");
-        actions.push(Action::run([
-            "curl",
-            "--fail",
-            "--location",
-            "--silent",
-            "--show-error",
-            "--proto",
-            "=https,http",
-            "--retry",
-            "2",
-            "--output",
-            &file,
-            &download.url.value,
-        ]));
+        actions.push(fetch(&download.url.value, &file));
         wanted.push((
             file,
             download.sha256.value.to_lowercase(),
