@@ -28,6 +28,9 @@ struct Arguments {
     /// Folder with bundles of later versions and the key that they are signed with (`cargo xtask test update`).
     #[arg(long)]
     updates: Option<PathBuf>,
+    /// Folder with extensions of later versions of k3s and the key that they are signed with (`cargo xtask test kubernetes`).
+    #[arg(long)]
+    extensions: Option<PathBuf>,
     /// List the scenarios and what each shows; with --soak, its cases and what became of them.
     #[arg(long)]
     list: bool,
@@ -53,6 +56,7 @@ struct Run<'a> {
     image: &'a Image,
     secure_boot: Option<&'a Path>,
     updates: Option<&'a Path>,
+    extensions: Option<&'a Path>,
     accel: Accel,
     common: tempfile::TempDir,
     shared: Shared,
@@ -67,6 +71,7 @@ impl<'a> Run<'a> {
             image,
             secure_boot,
             updates: arguments.updates.as_deref(),
+            extensions: arguments.extensions.as_deref(),
             accel: accel::probe(image),
             common: short_dir()?,
             shared: Shared::default(),
@@ -85,6 +90,7 @@ impl<'a> Run<'a> {
             accel: self.accel,
             secure_boot: self.secure_boot,
             updates: self.updates,
+            extensions: self.extensions,
         };
         run(&context).map_err(|error| {
             let kept = self.keep.join(name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_"));

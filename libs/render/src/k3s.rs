@@ -277,11 +277,15 @@ fn unit_head(conf: &mut Conf, what: &str, verb: &str, config: &str, after: &[&st
     conf.line("LimitCORE=0");
     conf.line("TasksMax=infinity");
     conf.line("IOAccounting=yes");
-    conf.line("TimeoutStartSec=0");
+    // An agent waits for its server as long as it takes. A server that is not ready by then has hung: it is started anew,
+    // and an active node that has no other tries the other node.
+    conf.line(if verb == "server" { "TimeoutStartSec=10min" } else { "TimeoutStartSec=0" });
     // Longer than k3s takes to stop, and short enough for a role that moves.
     conf.line("TimeoutStopSec=15s");
     conf.line("Restart=always");
-    conf.line("RestartSec=2s");
+    // As k3s's own unit. Each start takes the processors for seconds: one that ends at once is not to take them from the
+    // database all the time.
+    conf.line("RestartSec=5s");
 }
 
 fn server_unit(kubernetes: &Kubernetes) -> String {

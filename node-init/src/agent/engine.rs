@@ -9,6 +9,7 @@ mod channel;
 mod datastore;
 mod duplicate;
 mod effects;
+mod host;
 mod input;
 mod k3s;
 mod meet;
@@ -303,7 +304,7 @@ impl Agent {
         self.channel_tick();
         self.keep_address();
         self.look_for_duplicates();
-        self.look_at_space();
+        self.look_at_host();
         self.k3s_tick();
         if self.ticks % GREET == 0 {
             // One that was lost on the way is made good.
@@ -363,11 +364,13 @@ impl Agent {
         }
     }
 
-    /// Notes something that is wrong, once.
+    /// Notes something that is wrong. It is logged once, and not again when only a number in it has changed: the journal lies
+    /// on a card that wears.
     fn problem(&mut self, key: &'static str, text: &str) {
-        if self.problems.get(key).is_none_or(|present| present != text) {
+        let without_numbers = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+        let present = self.problems.insert(key, text.to_owned());
+        if present.is_none_or(|present| without_numbers(&present) != without_numbers(text)) {
             log::warn(text);
-            self.problems.insert(key, text.to_owned());
         }
     }
 

@@ -11,6 +11,7 @@ use zbus::{Connection, Proxy};
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
 
 /// A signal `JobRemoved`: id, job, unit, result.
 type JobRemoved = (u32, OwnedObjectPath, String, String);
@@ -44,9 +45,18 @@ impl Systemd {
     }
 
     async fn unit(&self, name: &str, cache: CacheProperties) -> anyhow::Result<Proxy<'static>> {
+        self.at(name, UNIT, cache).await
+    }
+
+    async fn at(
+        &self,
+        name: &str,
+        interface: &'static str,
+        cache: CacheProperties,
+    ) -> anyhow::Result<Proxy<'static>> {
         let path: OwnedObjectPath = self.manager().await?.call("LoadUnit", &(name,)).await?;
         let builder = zbus::proxy::Builder::<Proxy<'static>>::new(self.bus().await?);
-        let builder = builder.destination(SYSTEMD)?.path(path)?.interface(UNIT)?;
+        let builder = builder.destination(SYSTEMD)?.path(path)?.interface(interface)?;
         Ok(builder.cache_properties(cache).build().await?)
     }
 
@@ -93,6 +103,13 @@ impl Units for Systemd {
         Box::pin(async move {
             let proxy = self.unit(unit, CacheProperties::No).await?;
             Ok(proxy.get_property("ActiveState").await?)
+        })
+    }
+
+    fn restarts<'a>(&'a self, unit: &'a str) -> Task<'a, u32> {
+        Box::pin(async move {
+            let proxy = self.at(unit, SERVICE, CacheProperties::No).await?;
+            Ok(proxy.get_property("NRestarts").await?)
         })
     }
 

@@ -5,7 +5,7 @@ use crate::member::Place;
 use crate::update::bundle::trust;
 use anyhow::{Context, bail};
 use edgepair_extension::{HEAD, Head, IMAGE, SIGNATURES, Unverified, Verified, Version};
-use edgepair_host_io::atomic;
+use edgepair_host_io::{atomic, digest};
 use edgepair_layout::path::{EXTENSIONS_STATE, UPDATE_KEYS};
 use std::fs::{self, File};
 use std::io::Read;
@@ -38,7 +38,9 @@ pub fn install(place: &Place, reader: impl Read, architecture: &str) -> anyhow::
                 head.version
             );
         }
-        if there.origin() == Origin::State {
+        // One that lies here and has lost a byte is written again.
+        let whole = || digest::of_file(&there.image()).is_ok_and(|sha256| sha256 == there.head().sha256);
+        if there.origin() == Origin::State && whole() {
             return Ok(head);
         }
     }
@@ -177,7 +179,16 @@ mod tests {
         assert!(install(&place, good.as_slice(), "arm64").unwrap_err().to_string().contains("is for amd64"));
         install(&place, good.as_slice(), "amd64").unwrap();
         install(&place, good.as_slice(), "amd64").unwrap();
-        assert_eq!(Shelf::look(&place, "amd64").usable.len(), 1);
+        let shelf = Shelf::look(&place, "amd64");
+        assert_eq!(shelf.usable.len(), 1);
+        // The disk lost a bit of it: brought again, it is whole again.
+        let path = shelf.usable[0].image();
+        let whole = fs::read(&path).unwrap();
+        let mut bytes = whole.clone();
+        bytes[5000] ^= 1;
+        atomic::write(&path, &bytes, 0o644).unwrap();
+        install(&place, good.as_slice(), "amd64").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), whole);
     }
 
     #[test]

@@ -99,8 +99,14 @@ impl Host<'_> {
                 );
             }
         }
-        if !target.join("usr/bin/k3s").exists() && self.place.is_root() {
-            bail!("there is no /usr/bin/k3s in the extension {}", usable.version());
+        if self.place.is_root()
+            && let Err(error) = self.whole(&target)
+        {
+            let gone = self.runner.run(&Invocation::new("umount").arg(target.to_string_lossy()));
+            if gone.is_ok() {
+                let _ = self.detach(&mapping(hash));
+            }
+            return Err(error);
         }
         point(&target, &self.place.path(EXTENSION))?;
         let in_use = InUse { version: usable.version().to_string(), root_hash: hash.clone() };
@@ -124,6 +130,21 @@ impl Host<'_> {
         }
         self.facts.remove(FACT);
         Ok(())
+    }
+
+    /// Reads the program once: a block that is not as it was signed is found here, with a sentence, and not when the program
+    /// is started or, worse, later. What was read stays in memory for its start.
+    fn whole(&self, target: &Path) -> anyhow::Result<()> {
+        let path = target.join("usr/bin/k3s");
+        let mut program = match fs::File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                bail!("there is no /usr/bin/k3s in it")
+            }
+            program => program.context("/usr/bin/k3s in it")?,
+        };
+        std::io::copy(&mut program, &mut std::io::sink()).map(drop).context(
+            "its content is not what was signed: it was changed, or the disk lost it; install it again",
+        )
     }
 
     /// dm-verity over the two parts of the image.

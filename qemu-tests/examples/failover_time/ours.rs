@@ -18,6 +18,7 @@ pub fn measure(bench: &mut Bench, image: &Image) -> anyhow::Result<()> {
         accel: bench.accel,
         secure_boot: None,
         updates: None,
+        extensions: None,
     };
     let log = common.path().join("acknowledged.log");
     for what in [RSS, SWITCH] {

@@ -18,6 +18,7 @@ pub mod pair;
 pub mod qmp;
 pub mod serial;
 pub mod site;
+pub mod ssh;
 pub mod stranger;
 pub mod vm;
 pub mod witness;

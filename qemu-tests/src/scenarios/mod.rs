@@ -9,7 +9,9 @@ mod kubernetes;
 mod pair_forms;
 mod pair_kubernetes;
 mod pair_kubernetes_external;
+mod pair_kubernetes_faults;
 mod pair_kubernetes_sqlite;
+mod pair_kubernetes_version;
 mod pair_kubernetes_worker;
 mod pair_ports;
 mod pair_power_cuts;
@@ -47,6 +49,8 @@ pub struct Context<'a> {
     pub secure_boot: Option<&'a Path>,
     /// Bundles of later versions, with the key that they are signed with.
     pub updates: Option<&'a Path>,
+    /// Extensions with later versions of k3s, and the key that they are signed with.
+    pub extensions: Option<&'a Path>,
 }
 
 impl Context<'_> {
@@ -110,4 +114,6 @@ const NAMED: &[Scenario] = &[
     pair_kubernetes_sqlite::SCENARIO,
     pair_kubernetes_external::SCENARIO,
     pair_kubernetes_worker::SCENARIO,
+    pair_kubernetes_faults::SCENARIO,
+    pair_kubernetes_version::SCENARIO,
 ];

@@ -12,8 +12,6 @@ use pair_core::event::{Command, Event};
 const MANY: u32 = 3;
 /// Less free space than this is full: PostgreSQL needs a segment of its log (16 MiB) to begin at all.
 const FULL: u64 = 24 << 20;
-/// Share of the file system above which its filling is told, in percent.
-const NEARLY: u64 = 90;
 
 /// What is done about a datastore that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,20 +77,6 @@ impl Agent {
                     }
                 }
             }
-        }
-    }
-
-    /// Looks how full the datastore's file system is, where it is mounted.
-    pub(super) fn look_at_space(&mut self) {
-        if self.datastore != "ready" {
-            return self.clear("space");
-        }
-        match self.ports.kernel.space(&self.ports.place.path(DATA)) {
-            Some((free, size)) if free < size / 100 * (100 - NEARLY) => self.problem(
-                "space",
-                &format!("the datastore's file system is nearly full: {} MiB are left", free >> 20),
-            ),
-            _ => self.clear("space"),
         }
     }
 }

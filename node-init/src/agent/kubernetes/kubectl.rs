@@ -44,6 +44,14 @@ pub fn nodes() -> Invocation {
     short(&["get", "nodes", "--output=json"])
 }
 
+/// Asks for the last lines that a unit of k3s has said since it was started last. Not of kubectl, and bounded like its calls.
+#[must_use]
+pub fn journal(unit: &str) -> Invocation {
+    let bounded = ["-n", "15", "timeout", "--kill-after=2", &SECONDS.to_string()];
+    let which = ["journalctl", "--boot", "--no-pager", "--output=cat", "--lines=100", "--unit", unit];
+    Invocation::new("nice").args(bounded).args(which)
+}
+
 /// Marks a node as out of service.
 #[must_use]
 pub fn taint(node: &str) -> Invocation {
@@ -299,6 +307,7 @@ mod tests {
     fn every_call_is_bounded() {
         let mut calls = vec![
             nodes(),
+            journal("k.service"),
             label("b", true),
             apply(&json!({})),
             taint("b"),

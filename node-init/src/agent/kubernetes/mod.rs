@@ -5,10 +5,11 @@
 //! it. What it needs to remember is in the cluster itself (the taint's value, an annotation), so an agent that is started
 //! anew goes on where the last one stopped.
 //!
-//! - [`kubectl`]: pure: the calls, and what they answer.
+//! - [`kubectl`]: pure: the calls, and what they answer. [`course`]: pure: when a start that takes long is a fault.
 //! - [`deeds`]: pure: what follows from what was seen. [`renew`]: certificates, before they expire.
 //! - [`volumes`]: those that are in use here.
 
+pub mod course;
 pub mod deeds;
 pub mod kubectl;
 pub mod renew;
@@ -18,6 +19,7 @@ use super::config::{Config, Kubernetes};
 use super::log;
 use super::ports::Ports;
 use crate::extension::decide::Layout;
+use course::{Course, Waiting};
 use deeds::{Deed, Wants};
 use edgepair_host_io::{Invocation, Output};
 use edgepair_render::names::{K3S, K3S_AGENT_UNIT, K3S_SERVER_UNIT};
@@ -33,8 +35,6 @@ use tokio::time::Instant;
 const LOOK: Duration = Duration::from_secs(15);
 /// Between two looks while something is left to do.
 const SOON: Duration = Duration::from_secs(3);
-/// Between two looks at certificates.
-const CERTIFICATES: Duration = Duration::from_secs(6 * 3600);
 /// All of cordon and drain before a switchover.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -68,7 +68,8 @@ impl Keeper {
             reports,
             wants: receiver,
             tainted: false,
-            certificates: None,
+            certificates: Certificates::default(),
+            course: Course::default(),
         };
         spawn_local(worker.run());
         Some(Self { wants })
@@ -93,8 +94,19 @@ struct Worker {
     wants: watch::Receiver<Wants>,
     /// The present wish for a taint has been carried out.
     tainted: bool,
-    /// When the certificates were looked at last.
-    certificates: Option<Instant>,
+    certificates: Certificates,
+    course: Course,
+}
+
+/// What is known of k3s's certificates.
+#[derive(Debug, Default)]
+struct Certificates {
+    /// When they were looked at last.
+    seen: Option<Instant>,
+    /// The first of them expires then, in seconds since 1970.
+    expiry: Option<i64>,
+    /// When k3s was started anew for them last.
+    renewed: Option<Instant>,
 }
 
 impl Worker {
@@ -136,7 +148,7 @@ impl Worker {
         }
     }
 
-    async fn look(&self, wants: &Wants) -> (State, Option<Nodes>) {
+    async fn look(&mut self, wants: &Wants) -> (State, Option<Nodes>) {
         let server = wants.primary || self.kubernetes.layout == Layout::TwoServers;
         let not = |why: String| (State { server, ready: false, why: Some(why) }, None);
         if !self.ports.place.path(K3S).exists() {
@@ -145,45 +157,69 @@ impl Worker {
         let unit = if server { K3S_SERVER_UNIT } else { K3S_AGENT_UNIT };
         match self.ports.units.state(unit).await.as_deref() {
             Ok("active") => {}
-            Ok("activating") => return not("k3s is starting".to_owned()),
+            Ok("activating") => return not(self.why_not_yet(unit).await),
             Ok("failed") => return not(format!("k3s failed; journalctl -u {unit}")),
             Ok(state) => return not(format!("k3s is {state}")),
             Err(error) => return not(format!("systemd: {error:#}")),
         }
         if !server {
+            self.course.ready(Duration::ZERO);
             return (State { server, ready: true, why: None }, None);
         }
+        let asked = Instant::now();
         match self.run_one(kubectl::nodes()).await.map(|output| Nodes::parse(&output.text())) {
             Ok(Some(nodes)) => {
+                let slow = self.course.ready(asked.elapsed());
                 let why = nodes.get(&self.names.0).map_or_else(
                     || Some("the API server does not know this node yet".to_owned()),
                     |node| node.trouble.clone(),
                 );
-                (State { server, ready: true, why }, Some(nodes))
+                (State { server, ready: true, why: why.or(slow) }, Some(nodes))
             }
             Ok(None) => not("kubectl said something that is not understood".to_owned()),
             Err(error) => not(format!("the API server does not answer: {error:#}")),
         }
     }
 
+    /// k3s is being started: since when, how often, and what it says about it.
+    async fn why_not_yet(&mut self, unit: &str) -> String {
+        let restarts = self.ports.units.restarts(unit).await.unwrap_or(0);
+        let waiting: Waiting = self.course.not_ready(Instant::now(), restarts);
+        let said = if waiting.is_fault() {
+            let journal = self.run_one(kubectl::journal(unit)).await;
+            journal.ok().and_then(|output| course::last_words(&output.text()))
+        } else {
+            None
+        };
+        waiting.sentence(unit, said.as_deref())
+    }
+
     /// Starts k3s anew where its certificates are about to expire: it renews them then.
     async fn renew(&mut self, wants: &Wants, state: &State) {
-        if self.certificates.is_some_and(|since| since.elapsed() < CERTIFICATES) || wants.moving {
-            return;
-        }
-        self.certificates = Some(Instant::now());
-        let Some(expiry) = renew::first_expiry(&self.ports.place) else { return };
         let now = kubectl::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let left = expiry.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
-        if !renew::due(left, wants.active, wants.other_ready) {
+        let left = |expiry: i64| expiry.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
+        let known = &mut self.certificates;
+        if wants.moving || !renew::look(known.seen.map(|at| at.elapsed()), known.expiry.map(left)) {
             return;
         }
-        log::info(&format!(
-            "a certificate of k3s expires in {} days: k3s is started anew and renews it",
-            left / 86_400
-        ));
+        known.seen = Some(Instant::now());
+        known.expiry = renew::first_expiry(&self.ports.place);
+        let Some(left) = known.expiry.map(left) else { return };
+        if !renew::due(left, wants.active, wants.other_ready)
+            || !renew::again(known.renewed.map(|at| at.elapsed()), left)
+        {
+            return;
+        }
         let unit = if state.server { K3S_SERVER_UNIT } else { K3S_AGENT_UNIT };
         let units = &self.ports.units;
+        // One that is starting renews them itself.
+        if !units.state(unit).await.is_ok_and(|state| state == "active") {
+            return;
+        }
+        self.certificates.renewed = Some(Instant::now());
+        let when =
+            if left > 0 { format!("expires in {} days", left / 86_400) } else { "has expired".to_owned() };
+        log::info(&format!("a certificate of k3s {when}: k3s is started anew and renews it"));
         let again = async {
             units.stop(unit).await?;
             // On the active node of a pair with one server its service starts it again.

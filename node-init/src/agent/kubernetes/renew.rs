@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Seconds.
 const DAY: i64 = 86_400;
@@ -17,6 +18,10 @@ const STANDBY: i64 = 60 * DAY;
 const ACTIVE: i64 = 50 * DAY;
 /// With fewer it is not waited for the other node.
 const URGENT: i64 = 10 * DAY;
+/// Between two looks at them; before there are any; between two starts for one that has expired.
+const REGULAR: Duration = Duration::from_secs(6 * 3600);
+const SOON: Duration = Duration::from_secs(60);
+const EXPIRED: Duration = Duration::from_secs(10 * 60);
 /// Where certificates are that k3s renews.
 const FOLDERS: [&str; 2] = ["/var/lib/rancher/k3s/server/tls", "/var/lib/rancher/k3s/agent"];
 
@@ -25,6 +30,26 @@ const FOLDERS: [&str; 2] = ["/var/lib/rancher/k3s/server/tls", "/var/lib/rancher
 pub fn due(left: i64, active: bool, other_answers: bool) -> bool {
     let limit = if active { ACTIVE } else { STANDBY };
     left < URGENT || left < limit && other_answers
+}
+
+/// Pure: is it time to look at what is on the disk? `since`: the last look. `left`: what it gave, by the clock of now.
+#[must_use]
+pub fn look(since: Option<Duration>, left: Option<i64>) -> bool {
+    match (since, left) {
+        (None, _) => true,
+        // k3s has not made them yet.
+        (Some(since), None) => since >= SOON,
+        // Also after a jump of the clock past their end: it is noticed at once, not at the next regular look.
+        (Some(since), Some(left)) => left <= 0 || since >= REGULAR,
+    }
+}
+
+/// Pure: may k3s be started anew for them, so long after the last time? One that does not renew them is not started all the
+/// time; pods live through it, its clients notice.
+#[must_use]
+pub fn again(since: Option<Duration>, left: i64) -> bool {
+    let pause = if left <= 0 { EXPIRED } else { REGULAR };
+    since.is_none_or(|since| since >= pause)
 }
 
 /// When the first certificate of this node expires, in seconds since 1970; `None` without any.
@@ -142,6 +167,16 @@ mod tests {
         assert!(!due(days(59), true, true) && due(days(49), true, true));
         assert!(!due(days(49), true, false) && !due(days(49), false, false), "the other one is away");
         assert!(due(days(9), true, false) && due(days(-400), false, false), "also after a jump of the clock");
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_is_noticed_at_once_and_answered_once() {
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
+        assert!(look(None, None) && look(hours(1), None) && !look(Some(Duration::ZERO), None));
+        assert!(!look(hours(5), Some(DAY)) && look(hours(6), Some(DAY)));
+        assert!(look(Some(Duration::ZERO), Some(-1)));
+        assert!(again(None, -1) && !again(Some(Duration::from_secs(60)), -1) && again(hours(1), -1));
+        assert!(!again(hours(1), DAY) && again(hours(6), DAY));
     }
 
     proptest! {

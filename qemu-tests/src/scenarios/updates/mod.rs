@@ -11,27 +11,17 @@ pub use soak::SOAK;
 use super::Context;
 use super::failover::Watched;
 use crate::harness::Deadline;
-use crate::harness::site::{KEY_FILE, Side};
+use crate::harness::site::Side;
+use crate::harness::ssh::{self, words};
 use anyhow::{Context as _, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use edgepair_host_io::{Invocation, atomic};
-use edgepair_layout::path::{NODE_INIT, UPDATE_KEYS};
-use edgepair_render::names::SSH_HOST_KEY;
+use edgepair_layout::path::NODE_INIT;
 use serde_json::Value;
-use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Output};
 
 /// Puts a key where an image has its own, until the next boot: the later versions bring it.
 pub(super) fn trust(watched: &mut Watched<'_>, key: &Path) -> anyhow::Result<()> {
-    let text = STANDARD.encode(std::fs::read(key).with_context(|| key.display().to_string())?);
-    for side in Side::BOTH {
-        watched.lab.pair.node(side)?.guest.run(&format!(
-            "mkdir -p /run/lab-keys && echo {text} | base64 -d > /run/lab-keys/lab.pub && mount --bind /run/lab-keys {UPDATE_KEYS}"
-        ))?;
-    }
-    Ok(())
+    ssh::trust(&mut watched.lab.pair, key)
 }
 
 /// What an operator does: the bundle through SSH.
@@ -41,26 +31,7 @@ pub(super) fn push(watched: &mut Watched<'_>, side: Side, bundle: &Path) -> anyh
 
 /// The same, without waiting until it is taken.
 pub(super) fn begin_push(watched: &mut Watched<'_>, side: Side, bundle: &Path) -> anyhow::Result<Child> {
-    let pair = &mut watched.lab.pair;
-    let host_key = pair.node(side)?.guest.run(&format!("cat {SSH_HOST_KEY}.pub"))?;
-    let (dir, port) = (pair.spec.dir.clone(), pair.spec.doors.ssh[side as usize]);
-    let known = dir.join(format!("known_hosts-{side}"));
-    atomic::write(&known, format!("[127.0.0.1]:{port} {}\n", host_key.trim()).as_bytes(), 0o600)?;
-    let option = |name: &str, value: &str| ["-o".to_owned(), format!("{name}={value}")];
-    let call = Invocation::new("ssh")
-        .args(["-i", &dir.join("seed").join(KEY_FILE).to_string_lossy(), "-p", &port.to_string()])
-        .args(option("UserKnownHostsFile", &known.to_string_lossy()))
-        .args(option("IdentitiesOnly", "yes"))
-        .args(option("StrictHostKeyChecking", "yes"))
-        .args(option("BatchMode", "yes"))
-        .args(option("ServerAliveInterval", "60"))
-        .args(option("LogLevel", "ERROR"))
-        // Emulated processors have instructions for it; ChaCha20 alone would take minutes of a guest for one bundle.
-        .args(option("Ciphers", "aes128-gcm@openssh.com"))
-        .args(["root@127.0.0.1", &format!("{NODE_INIT} update start -")]);
-    let file = File::open(bundle).with_context(|| bundle.display().to_string())?;
-    let mut command = call.to_command();
-    command.stdin(file).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("ssh")
+    ssh::begin(&mut watched.lab.pair, side, &format!("{NODE_INIT} update start -"), bundle)
 }
 
 /// A version that failed is refused on both nodes.
@@ -74,11 +45,6 @@ pub(super) fn never_again(watched: &mut Watched<'_>, bundle: &Path) -> anyhow::R
         );
     }
     Ok(())
-}
-
-pub(super) fn words(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    [text(&output.stdout), text(&output.stderr)].join(" ").trim().to_owned()
 }
 
 pub(super) fn status(watched: &mut Watched<'_>, side: Side) -> anyhow::Result<Value> {
