@@ -99,9 +99,8 @@ impl Host<'_> {
                 );
             }
         }
-        if self.place.is_root()
-            && let Err(error) = self.whole(&target)
-        {
+        let whole = if self.place.is_root() { self.whole(&target) } else { Ok(()) };
+        if let Err(error) = whole {
             let gone = self.runner.run(&Invocation::new("umount").arg(target.to_string_lossy()));
             if gone.is_ok() {
                 let _ = self.detach(&mapping(hash));
