@@ -23,6 +23,7 @@ const IMAGE: &str = "images/x86-64.toml";
 /// What Kubernetes on the pair shows; the first belongs to each run.
 const SCENARIOS: &[&str] = &[
     "pair-kubernetes",
+    "pair-kubernetes-standby",
     "pair-kubernetes-sqlite",
     "pair-kubernetes-external",
     "pair-kubernetes-worker",

@@ -60,6 +60,8 @@ pub enum Request {
     },
     /// Choose the version of k3s that the pair runs.
     ExtensionUse(String),
+    /// What extensions are here has changed: tell the other node.
+    ExtensionsChanged,
 }
 
 impl Request {

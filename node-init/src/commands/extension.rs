@@ -85,6 +85,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let version = version(&named.version)?;
             let in_use = InUse::load(&Facts::default()).and_then(|in_use| in_use.version());
             install::remove(&place, &version, in_use.as_ref())?;
+            tell_agent();
             println!("k3s {version} is removed");
             Ok(())
         }
@@ -154,11 +155,17 @@ fn take(place: &Place, install: &Install) -> anyhow::Result<()> {
         Box::new(File::open(&install.file).with_context(|| install.file.display().to_string())?)
     };
     let head = install::install(place, std::io::BufReader::with_capacity(1 << 16, reader), architecture())?;
+    tell_agent();
     println!(
         "k3s {} is here; when the other node has it too: node-init extension use {}",
         head.version, head.version
     );
     Ok(())
+}
+
+/// The agent looks by itself every few seconds: one that does not answer is no reason to fail.
+fn tell_agent() {
+    let _ = ask(Request::ExtensionsChanged, ANSWER);
 }
 
 fn choose_for_pair(version: &Version) -> anyhow::Result<()> {

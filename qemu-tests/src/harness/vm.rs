@@ -274,6 +274,25 @@ impl Vm {
         Ok(())
     }
 
+    /// Bounds the operations on the disk, each second; 0 for as many as it can.
+    ///
+    /// # Errors
+    /// QEMU's.
+    pub fn throttle(&mut self, operations: u32) -> anyhow::Result<()> {
+        let qmp = self.qmp()?;
+        let blocks = qmp.command("query-block", &json!({}))?;
+        let disk = blocks.as_array().into_iter().flatten().find(|block| {
+            block["inserted"]["node-name"].as_str().is_some_and(|name| name.starts_with(arguments::DISK))
+        });
+        let id = disk.and_then(|disk| disk["qdev"].as_str()).context("the disk")?;
+        let mut limits = json!({ "id": id, "iops": operations });
+        for other in ["bps", "bps_rd", "bps_wr", "iops_rd", "iops_wr"] {
+            limits[other] = json!(0);
+        }
+        qmp.command("block_set_io_throttle", &limits)?;
+        Ok(())
+    }
+
     /// Stops or continues the processors.
     ///
     /// # Errors

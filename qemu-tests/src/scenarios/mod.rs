@@ -111,6 +111,7 @@ const NAMED: &[Scenario] = &[
     pair_refusals::SCENARIO,
     updates::pair::SCENARIO,
     pair_kubernetes::SCENARIO,
+    pair_kubernetes::STANDBY,
     pair_kubernetes_sqlite::SCENARIO,
     pair_kubernetes_external::SCENARIO,
     pair_kubernetes_worker::SCENARIO,

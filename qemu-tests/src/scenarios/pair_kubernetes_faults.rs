@@ -7,7 +7,6 @@ use super::{Context, Scenario};
 use crate::harness::site::Side;
 use anyhow::{Context as _, bail, ensure};
 use edgepair_status::Role;
-use serde_json::json;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "pair-kubernetes-faults",
@@ -45,10 +44,10 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         )?;
         full_disk(context, lab, standby)?;
         slow_storage(context, lab, active)?;
-        hangs(context, lab, standby)?;
         cluster.verdict()?;
         // Behind the clients' back: their own certificates end with it.
         clock(context, lab)?;
+        hangs(context, lab, standby)?;
         ensure!(lab.pair.active()? == Some(active), "the role moved");
         Ok(())
     })
@@ -120,29 +119,12 @@ fn full_disk(context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Result
 
 /// Every write to a node's disk takes long. The datastore's too: a commit is on both disks.
 fn slow_storage(context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Result<()> {
-    throttle(lab, side, 4)?;
+    lab.pair.node(side)?.throttle(4)?;
     let result = said(context, lab, side, "storage is slow", 40);
-    throttle(lab, side, 0)?;
+    lab.pair.node(side)?.throttle(0)?;
     println!("  storage of node {side} with 4 operations a second: {}", result?);
     gone(context, lab, side, "storage is slow")?;
     well(context, lab, side)
-}
-
-/// Bounds the operations on a node's disk, each second; 0 for as many as it can.
-fn throttle(lab: &mut Lab, side: Side, operations: u32) -> anyhow::Result<()> {
-    let qmp = lab.pair.node(side)?.qmp()?;
-    let blocks = qmp.command("query-block", &json!({}))?;
-    let disk = blocks.as_array().into_iter().flatten().find(|block| {
-        block["inserted"]["ro"] == false && block["qdev"].as_str().is_some_and(|qdev| !qdev.is_empty())
-    });
-    let id = disk.and_then(|disk| disk["qdev"].as_str()).context("the node's disk")?.to_owned();
-    qmp.command(
-        "block_set_io_throttle",
-        &json!({
-            "id": id, "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": operations, "iops_rd": 0, "iops_wr": 0,
-        }),
-    )?;
-    Ok(())
 }
 
 /// k3s stands still before it is ready.

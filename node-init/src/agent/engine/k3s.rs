@@ -227,6 +227,14 @@ impl Agent {
         }
     }
 
+    /// Somebody has brought or removed a version: the other node is told now, so that it may be chosen at once.
+    pub(super) fn shelf_changed(&mut self) {
+        if self.config.kubernetes.is_some() {
+            self.k3s.shelf = Shelf::look(&self.ports.place, architecture());
+            self.greet();
+        }
+    }
+
     /// An operator chooses a version for the pair.
     pub(super) fn choose_k3s(&mut self, version: &str) -> Reply {
         let Some(version) = Version::parse(version) else {

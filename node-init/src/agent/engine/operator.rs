@@ -46,6 +46,10 @@ impl Agent {
             Request::ExtensionUse(version) => {
                 let _ = reply.send(self.choose_k3s(&version));
             }
+            Request::ExtensionsChanged => {
+                self.shelf_changed();
+                let _ = reply.send(Reply::Accepted);
+            }
             Request::FencePeer | Request::LocalIoError => {
                 // The kernel asks before its event has been read.
                 self.look(false);
