@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::conf::Conf;
 use crate::names::{
-    DATA, DATA_MOUNT, EXTENSION_UNIT, K3S, K3S_AGENT_UNIT, K3S_SERVER_DIR, K3S_SERVER_MOUNT, K3S_SERVER_UNIT,
-    KINE, POSTGRES_CERTIFICATE, port,
+    DATA, DATA_MOUNT, EXTENSION_UNIT, IMAGES_UNIT, K3S, K3S_AGENT_UNIT, K3S_SERVER_DIR, K3S_SERVER_MOUNT,
+    K3S_SERVER_UNIT, KINE, POSTGRES_CERTIFICATE, port,
 };
 use crate::output::Start;
 use crate::{Context, Rendered};
@@ -258,11 +258,11 @@ fn endpoint(context: &Context<'_>, kubernetes: &Kubernetes) -> String {
 fn unit_head(conf: &mut Conf, what: &str, verb: &str, config: &str, after: &[&str]) {
     conf.section("Unit");
     conf.line(format!("Description={what}"));
-    conf.line(format!("After={} {EXTENSION_UNIT}", after.join(" ")));
+    conf.line(format!("After={} {EXTENSION_UNIT} {IMAGES_UNIT}", after.join(" ")));
     // A server starts with the version that the pair has chosen. An agent does so only when the servers have: the pair's
     // agent says when.
     let extension = if verb == "server" { format!(" {EXTENSION_UNIT}") } else { String::new() };
-    conf.line(format!("Wants=network-online.target{extension}"));
+    conf.line(format!("Wants=network-online.target {IMAGES_UNIT}{extension}"));
     // k3s comes as an extension; without it there is nothing to start, and that is no failure.
     conf.line(format!("ConditionPathExists={K3S}"));
     conf.line("StartLimitIntervalSec=0");

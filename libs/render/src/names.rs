@@ -41,6 +41,8 @@ pub const K3S_AGENT_UNIT: &str = "edgepair-k3s-agent.service";
 pub const EXTENSION_UNIT: &str = "edgepair-extension.service";
 /// Ends all pods of a node.
 pub const PODS_END_UNIT: &str = "edgepair-pods-end.service";
+/// Unit that takes archives of container images from beside the seed.
+pub const IMAGES_UNIT: &str = "edgepair-images.service";
 /// Unit that keeps a copy of it on state.
 pub const EXTENSION_KEEP_UNIT: &str = "edgepair-extension-keep.service";
 /// k3s as the extension brings it: a link of the image into the extension that is in use.

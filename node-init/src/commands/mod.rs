@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod boot_stages;
 pub mod extension;
+pub mod images;
 pub mod kubeconfig;
 pub mod pods;
 pub mod update;
@@ -61,6 +62,11 @@ pub enum Command {
     Update(update::Arguments),
     /// Which version of k3s the pair runs: install, choose, remove.
     Extension(extension::Arguments),
+    /// Take archives of container images that lie in `images/` beside the seed. Run at boot, before k3s starts.
+    #[command(
+        after_help = "Example:\n  node-init images --from /mnt/images && systemctl restart 'edgepair-k3s-*'"
+    )]
+    Images(images::Arguments),
     /// Print what a plain kubectl anywhere needs: the API at the virtual IP, as the cluster's administrator.
     #[command(
         after_help = "Example:\n  ssh root@192.0.2.50 node-init kubeconfig > site-042.yaml\n  kubectl --kubeconfig site-042.yaml get nodes\n\nIt holds the administrator's key: keep it as you keep a password."
@@ -96,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Promote(arguments) => agent::promote(&arguments),
         Command::Update(arguments) => update::run(&arguments),
         Command::Extension(arguments) => extension::run(&arguments),
+        Command::Images(arguments) => images::run(&arguments),
         Command::Kubeconfig(arguments) => kubeconfig::run(&arguments),
         Command::Leave(arguments) => agent::leave(&arguments),
         Command::Pods(arguments) => pods::run(&arguments),

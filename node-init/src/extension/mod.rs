@@ -11,10 +11,12 @@
 //! - [`shelf`]: what is there and may be used: from the image, which the root's hash tree covers, or signed on state.
 //! - [`install`]: takes an extension file; [`mount`]: puts one in use.
 //! - [`plan`]: the pair's version, kept on both nodes. [`decide`]: pure: whose turn it is to change.
+//! - [`images`]: archives of container images that lie beside the seed.
 //!
 //! Why it is mounted beside `/usr` and not merged over it: docs/adr/0100.
 
 pub mod decide;
+pub mod images;
 pub mod install;
 pub mod mount;
 pub mod plan;

@@ -3,6 +3,7 @@
 //! The link is changed by one rename, so `/usr/bin/k3s` is the old program or the new one and never neither. What still
 //! runs from the old one keeps its mount until it ends.
 
+use super::images::AGENT_IMAGES;
 use super::plan::Plan;
 use super::shelf::{Shelf, Usable};
 use crate::facts::Facts;
@@ -18,8 +19,6 @@ use std::path::{Path, PathBuf};
 
 /// systemd's tool that activates dm-verity (systemd-veritysetup@.service(8)).
 const VERITYSETUP: &str = "/usr/lib/systemd/systemd-veritysetup";
-/// Where k3s looks for archives of container images when it starts.
-const AGENT_IMAGES: &str = "/var/lib/rancher/k3s/agent/images";
 /// Name of the fact that says what is in use.
 pub const FACT: &str = "extension";
 

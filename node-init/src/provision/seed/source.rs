@@ -155,6 +155,9 @@ fn own_partition() -> anyhow::Result<Option<Found>> {
     on_device(&device, SEED_FILE, &words, &["vfat"])
 }
 
+/// Where a file system is mounted for what lies beside the seed.
+const BESIDE: &str = "/run/edgepair/beside-seed";
+
 /// A row of `lsblk --json` (lsblk(8)).
 #[derive(Debug, Deserialize)]
 struct Block {
@@ -216,9 +219,20 @@ pub fn stick(device: &Path) -> anyhow::Result<Option<Found>> {
     on_device(device, SEED_FILE, &words, &["vfat"])
 }
 
-/// Mounts a file system for a look: read-only, and only for as long as it takes.
+/// Looks for a seed on a file system.
 fn on_device(device: &Path, inside: &str, words: &str, kinds: &[&str]) -> anyhow::Result<Option<Found>> {
-    let look = Path::new(path::SEED);
+    mounted(device, Path::new(path::SEED), kinds, |look| {
+        file(&look.join(inside.trim_start_matches('/')), words)
+    })
+}
+
+/// Mounts a file system for a look: read-only, and only for as long as it takes.
+fn mounted<T>(
+    device: &Path,
+    look: &Path,
+    kinds: &[&str],
+    what: impl FnOnce(&Path) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     fs::create_dir_all(look)?;
     // A look that was cut short has left it mounted.
     while fs::metadata(look)?.dev() != fs::metadata(path::RUN_DIR)?.dev() {
@@ -238,9 +252,29 @@ fn on_device(device: &Path, inside: &str, words: &str, kinds: &[&str]) -> anyhow
     if let Some((kind, error)) = last {
         return Err(error).with_context(|| format!("cannot mount {} as {kind}", device.display()));
     }
-    let found = file(&look.join(inside.trim_start_matches('/')), words);
+    let found = what(look);
     umount2(look, MntFlags::MNT_DETACH).context("the seed's partition cannot be unmounted")?;
     found
+}
+
+/// Where a seed and what lies beside it may be: the booted disk's own partition, and sticks; in words, and the device.
+///
+/// # Errors
+/// When the devices cannot be listed.
+pub fn places(runner: &dyn Runner) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let name = |device: &Path| device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let own = fs::canonicalize(Path::new(path::RUN_DIR).join("device/seed")).ok();
+    let own = own.map(|device| (format!("partition SEED of {}", name(&device)), device));
+    let sticks = sticks(runner)?.into_iter().map(|device| (format!("USB stick {}", name(&device)), device));
+    Ok(own.into_iter().chain(sticks).collect())
+}
+
+/// Looks at one of them. Apart from the look for a seed, which may be under way.
+///
+/// # Errors
+/// When it cannot be mounted, and what was looked for says.
+pub fn look_at<T>(device: &Path, what: impl FnOnce(&Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    mounted(device, Path::new(BESIDE), &["vfat"], what)
 }
 
 /// The seed as a credential: for virtual machines and for boards whose firmware hands one in.

@@ -1,0 +1,127 @@
+//! Archives of container images that lie in `images/` beside the seed, on the boot disk's seed partition or on a stick: they
+//! are copied to where k3s looks for such archives when it starts, so that a site without a network has its programs.
+
+use crate::member::Place;
+use anyhow::{Context, bail};
+use edgepair_host_io::atomic;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// Folder beside the seed.
+pub const FOLDER: &str = "images";
+/// Where k3s looks when it starts (k3s, "Air-Gap Install").
+pub const AGENT_IMAGES: &str = "/var/lib/rancher/k3s/agent/images";
+/// What k3s takes, by the end of its name.
+const KINDS: [&str; 8] = [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.lz4", ".tar.zst", ".tzst"];
+/// What is left free on state, bytes: k3s unpacks what is copied here.
+const RESERVE: u64 = 512 << 20;
+
+/// Copies what is new or has changed; returns the names. What a power cut has left half is begun anew.
+///
+/// # Errors
+/// Which archive, and why: those before it are copied.
+pub fn import(place: &Place, folder: &Path) -> anyhow::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| folder.display().to_string())?,
+    };
+    let mut names: Vec<String> = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        // A laptop leaves files of its own beside them, with a dot in front.
+        if !name.starts_with('.') && KINDS.iter().any(|kind| name.to_lowercase().ends_with(kind)) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    let target = place.path(AGENT_IMAGES);
+    let mut copied = Vec::new();
+    for name in names {
+        let (from, to) = (folder.join(&name), target.join(&name));
+        if copy(&from, &to).with_context(|| format!("{FOLDER}/{name}"))? {
+            copied.push(name);
+        }
+    }
+    Ok(copied)
+}
+
+/// Copies one, whole or not at all. Says whether it had to.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<bool> {
+    let mut source = File::open(from)?;
+    let (size, changed) = (source.metadata()?.size(), source.metadata()?.modified()?);
+    match fs::symlink_metadata(to) {
+        // One of the extension has that name: it is signed, and this one is not.
+        Ok(there) if there.is_symlink() => return Ok(false),
+        Ok(there) if there.size() == size && same(there.modified()?, changed) => return Ok(false),
+        _ => {}
+    }
+    let folder = to.parent().context("no folder")?;
+    fs::create_dir_all(folder)?;
+    let stat = nix::sys::statvfs::statvfs(folder)?;
+    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
+    if free < size.saturating_add(RESERVE) {
+        bail!(
+            "there is no room for it: it has {} MiB, and {} MiB are free, of which {} stay so",
+            size >> 20,
+            free >> 20,
+            RESERVE >> 20
+        );
+    }
+    let part = atomic::temporary_name(to);
+    let written = (|| -> io::Result<()> {
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o644).open(&part)?;
+        io::copy(&mut source, &mut file)?;
+        file.set_modified(changed)?;
+        file.sync_all()?;
+        atomic::publish(&part, to)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    written?;
+    Ok(true)
+}
+
+/// FAT counts in steps of two seconds.
+fn same(one: SystemTime, other: SystemTime) -> bool {
+    let apart = one.duration_since(other).or_else(|_| other.duration_since(one));
+    apart.is_ok_and(|apart| apart.as_secs() < 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::time::Duration;
+
+    #[test]
+    fn archives_are_copied_once_and_again_when_they_change() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::at(root.path());
+        let stick = tempfile::tempdir().unwrap();
+        assert_eq!(import(&place, &stick.path().join(FOLDER)).unwrap(), [""; 0]);
+        let put =
+            |name: &str, text: &str| atomic::write(&stick.path().join(name), text.as_bytes(), 0o600).unwrap();
+        for (name, text) in
+            [("b.tar.zst", "b"), ("a.TAR", "a"), ("notes.txt", "n"), ("._a.tar", "x"), ("c.tar", "c")]
+        {
+            put(name, text);
+        }
+        let target = place.path(AGENT_IMAGES);
+        fs::create_dir_all(&target).unwrap();
+        symlink("/elsewhere", target.join("c.tar")).unwrap();
+        assert_eq!(import(&place, stick.path()).unwrap(), ["a.TAR", "b.tar.zst"]);
+        assert_eq!(import(&place, stick.path()).unwrap(), [""; 0]);
+        assert_eq!(fs::read_to_string(target.join("a.TAR")).unwrap(), "a");
+        assert!(fs::symlink_metadata(target.join("c.tar")).unwrap().is_symlink(), "the signed one stays");
+        put("a.TAR", "A");
+        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
+        File::options().write(true).open(stick.path().join("a.TAR")).unwrap().set_modified(later).unwrap();
+        assert_eq!(import(&place, stick.path()).unwrap(), ["a.TAR"]);
+        assert_eq!(fs::read_to_string(target.join("a.TAR")).unwrap(), "A");
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 3, "nothing half is left");
+    }
+}
