@@ -138,6 +138,7 @@ fn hangs(context: &Context<'_>, lab: &mut Lab, side: Side) -> anyhow::Result<()>
     ))?;
     // The sentence comes after eight minutes, and after ten systemd starts it anew.
     let text = said(context, lab, side, "has not become ready in", 110)?;
+    ensure!(!text.contains("no-such-option"), "words about an earlier fault: {text}");
     println!(
         "  k3s that never gets ready on node {side}, said after {:.0} s: {text}",
         begun.elapsed().as_secs_f32()

@@ -122,9 +122,11 @@ fn refused(
 ) -> anyhow::Result<()> {
     // As at a boot: nothing is mounted of it yet.
     lab.pair.node(side)?.guest.run(&format!(
-        "systemctl stop {UNITS}; umount /run/edgepair/extensions/*; rm -f /run/edgepair/extension /run/edgepair/extension.json; \
-         for map in $(ls /dev/mapper | grep ^edgepair-k3s-); do /usr/lib/systemd/systemd-veritysetup detach $map; done; \
-         {fault}; echo 3 > /proc/sys/vm/drop_caches; systemctl start --no-block {UNITS}"
+        "systemctl stop {UNITS}; \
+         for m in /run/edgepair/extensions/*; do for i in $(seq 100); do mountpoint -q $m || break; umount $m || sleep 0.2; done; \
+         ! mountpoint -q $m || exit 9; done; \
+         for map in $(ls /dev/mapper | grep ^edgepair-k3s-); do /usr/lib/systemd/systemd-veritysetup detach $map || exit 8; done; \
+         rm -f /run/edgepair/extension /run/edgepair/extension.json; ( {fault} ) || exit 7; echo 3 > /proc/sys/vm/drop_caches; systemctl start --no-block {UNITS}"
     ))?;
     let begun = now();
     let text = until(context.seconds(60), "what node-init says about it", || {

@@ -90,12 +90,6 @@ impl Waiting {
         });
         format!("{what}{said}; journalctl -u {unit}")
     }
-
-    /// Whether it is worth reading what k3s says.
-    #[must_use]
-    pub fn is_fault(self) -> bool {
-        self != Self::Starting
-    }
 }
 
 /// What k3s said last about why it does not run: of its journal the last line at the level of a fatal error, else of an

@@ -3,7 +3,7 @@
 
 use edgepair_host_io::Invocation;
 use serde_json::{Value, json};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Longest one call may take, seconds; then two more to end.
 const SECONDS: u32 = 10;
@@ -44,11 +44,13 @@ pub fn nodes() -> Invocation {
     short(&["get", "nodes", "--output=json"])
 }
 
-/// Asks for the last lines that a unit of k3s has said since it was started last. Not of kubectl, and bounded like its calls.
+/// Asks for the last lines that a unit of k3s has said in so long: what it said about an earlier fault would mislead. No call
+/// of kubectl, and bounded as one.
 #[must_use]
-pub fn journal(unit: &str) -> Invocation {
+pub fn journal(unit: &str, long: Duration) -> Invocation {
     let bounded = ["-n", "15", "timeout", "--kill-after=2", &SECONDS.to_string()];
-    let which = ["journalctl", "--boot", "--no-pager", "--output=cat", "--lines=100", "--unit", unit];
+    let since = format!("--since=-{}s", long.as_secs() + 1);
+    let which = ["journalctl", "--boot", "--no-pager", "--output=cat", "--lines=100", &since, "--unit", unit];
     Invocation::new("nice").args(bounded).args(which)
 }
 
@@ -307,7 +309,7 @@ mod tests {
     fn every_call_is_bounded() {
         let mut calls = vec![
             nodes(),
-            journal("k.service"),
+            journal("k.service", Duration::from_secs(9)),
             label("b", true),
             apply(&json!({})),
             taint("b"),

@@ -185,11 +185,12 @@ impl Worker {
     async fn why_not_yet(&mut self, unit: &str) -> String {
         let restarts = self.ports.units.restarts(unit).await.unwrap_or(0);
         let waiting: Waiting = self.course.not_ready(Instant::now(), restarts);
-        let said = if waiting.is_fault() {
-            let journal = self.run_one(kubectl::journal(unit)).await;
-            journal.ok().and_then(|output| course::last_words(&output.text()))
-        } else {
-            None
+        let said = match waiting {
+            Waiting::Starting => None,
+            Waiting::Ends(_, long) | Waiting::Never(long) => {
+                let journal = self.run_one(kubectl::journal(unit, long)).await;
+                journal.ok().and_then(|output| course::last_words(&output.text()))
+            }
         };
         waiting.sentence(unit, said.as_deref())
     }
