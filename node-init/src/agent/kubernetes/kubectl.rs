@@ -35,7 +35,7 @@ fn short(args: &[&str]) -> Invocation {
 #[must_use]
 pub fn now() -> SystemTime {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME);
-    time.map_or(SystemTime::UNIX_EPOCH, |time| SystemTime::UNIX_EPOCH + std::time::Duration::from(time))
+    time.map_or(SystemTime::UNIX_EPOCH, |time| SystemTime::UNIX_EPOCH + Duration::from(time))
 }
 
 /// Asks for all nodes.
