@@ -29,8 +29,9 @@ pub trait Units {
     fn stop<'a>(&'a self, unit: &'a str) -> Task<'a, ()>;
     /// `ActiveState`.
     fn state<'a>(&'a self, unit: &'a str) -> Task<'a, String>;
-    /// `NRestarts` of a service: how often systemd has started it anew since somebody started it.
-    fn restarts<'a>(&'a self, unit: &'a str) -> Task<'a, u32>;
+    /// `NRestarts` and `Result` of a service: how often systemd has started it anew since somebody started it, and how it
+    /// ended last.
+    fn ended<'a>(&'a self, unit: &'a str) -> Task<'a, (u32, String)>;
     /// Ends when `ActiveState` is not `active` any more, with what it is.
     fn left_active<'a>(&'a self, unit: &'a str) -> Task<'a, String>;
 }

@@ -106,10 +106,10 @@ impl Units for Systemd {
         })
     }
 
-    fn restarts<'a>(&'a self, unit: &'a str) -> Task<'a, u32> {
+    fn ended<'a>(&'a self, unit: &'a str) -> Task<'a, (u32, String)> {
         Box::pin(async move {
             let proxy = self.at(unit, SERVICE, CacheProperties::No).await?;
-            Ok(proxy.get_property("NRestarts").await?)
+            Ok((proxy.get_property("NRestarts").await?, proxy.get_property("Result").await?))
         })
     }
 

@@ -16,23 +16,31 @@ pub struct Arguments {
     from: Option<PathBuf>,
 }
 
-/// Runs it. What cannot be copied is a problem for a person: k3s starts without it.
+/// Runs it. At boot, what cannot be copied is a problem for a person and no failure: k3s starts without it.
 ///
 /// # Errors
-/// When nothing can be noted.
+/// With `--from`, what could not be copied.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (place, facts) = (Place::default(), Facts::default());
-    let mut why = Vec::new();
-    let mut take = |words: &str, result: anyhow::Result<Vec<String>>| match result {
-        Ok(names) if names.is_empty() => {}
-        Ok(names) => println!("from {words}: {}", names.join(", ")),
-        Err(error) => why.push(format!("{words}: {error:#}")),
+    let told = |words: &str, names: &[String]| match names {
+        [] => println!("nothing new in {words}"),
+        names => println!("from {words}: {}", names.join(", ")),
     };
     if let Some(folder) = &arguments.from {
-        take(&folder.display().to_string(), import(&place, folder));
-    } else {
-        for (words, device) in source::places(&HostRunner)? {
-            take(&words, source::look_at(&device, |root| import(&place, &root.join(FOLDER))));
+        told(&folder.display().to_string(), &import(&place, folder)?);
+        return Ok(());
+    }
+    let mut why = Vec::new();
+    for (words, device) in source::places(&HostRunner, |error| why.push(format!("USB sticks: {error:#}"))) {
+        // A seed alone is what most of them hold.
+        let found = source::look_at(&device, |root| {
+            let folder = root.join(FOLDER);
+            if folder.is_dir() { import(&place, &folder).map(Some) } else { Ok(None) }
+        });
+        match found {
+            Ok(None) => {}
+            Ok(Some(names)) => told(&words, &names),
+            Err(error) => why.push(format!("{words}: {error:#}")),
         }
     }
     if why.is_empty() {

@@ -64,7 +64,7 @@ pub enum Command {
     Extension(extension::Arguments),
     /// Take archives of container images that lie in `images/` beside the seed. Run at boot, before k3s starts.
     #[command(
-        after_help = "Example:\n  node-init images --from /mnt/images && systemctl restart 'edgepair-k3s-*'"
+        after_help = "Example:\n  node-init images --from /mnt/images && systemctl try-restart edgepair-k3s-server"
     )]
     Images(images::Arguments),
     /// Print what a plain kubectl anywhere needs: the API at the virtual IP, as the cluster's administrator.

@@ -4,10 +4,11 @@
 use crate::member::Place;
 use anyhow::{Context, bail};
 use edgepair_host_io::atomic;
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Folder beside the seed.
@@ -19,33 +20,46 @@ const KINDS: [&str; 8] = [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.l
 /// What is left free on state, bytes: k3s unpacks what is copied here.
 const RESERVE: u64 = 512 << 20;
 
-/// Copies what is new or has changed; returns the names. What a power cut has left half is begun anew.
+/// The end of the name of one that is being copied. k3s takes no such file.
+const PART: &str = ".edgepair-part";
+
+/// Copies what is new or has changed; returns the names. What a power cut has left half goes first.
 ///
 /// # Errors
-/// Which archive, and why: those before it are copied.
+/// Each archive that could not be copied, and why; the others are.
 pub fn import(place: &Place, folder: &Path) -> anyhow::Result<Vec<String>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| folder.display().to_string())?,
+    let target = place.path(AGENT_IMAGES);
+    fs::create_dir_all(&target).with_context(|| target.display().to_string())?;
+    let lock = File::open(&target)?;
+    let Ok(_lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else {
+        bail!("another `node-init images` is copying");
     };
+    for entry in fs::read_dir(&target)?.flatten() {
+        if entry.file_name().to_string_lossy().ends_with(PART) {
+            fs::remove_file(entry.path())?;
+        }
+    }
     let mut names: Vec<String> = Vec::new();
-    for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
         // A laptop leaves files of its own beside them, with a dot in front.
-        if !name.starts_with('.') && KINDS.iter().any(|kind| name.to_lowercase().ends_with(kind)) {
+        let is_archive =
+            !name.starts_with('.') && KINDS.iter().any(|kind| name.to_lowercase().ends_with(kind));
+        if is_archive && entry.file_type()?.is_file() {
             names.push(name);
         }
     }
     names.sort();
-    let target = place.path(AGENT_IMAGES);
-    let mut copied = Vec::new();
+    let (mut copied, mut failed) = (Vec::new(), Vec::new());
     for name in names {
-        let (from, to) = (folder.join(&name), target.join(&name));
-        if copy(&from, &to).with_context(|| format!("{FOLDER}/{name}"))? {
-            copied.push(name);
+        match copy(&folder.join(&name), &target.join(&name)) {
+            Ok(true) => copied.push(name),
+            Ok(false) => {}
+            Err(error) => failed.push(format!("{name}: {error:#}")),
         }
     }
-    Ok(copied)
+    if failed.is_empty() { Ok(copied) } else { bail!("{}", failed.join("; ")) }
 }
 
 /// Copies one, whole or not at all. Says whether it had to.
@@ -58,9 +72,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<bool> {
         Ok(there) if there.size() == size && same(there.modified()?, changed) => return Ok(false),
         _ => {}
     }
-    let folder = to.parent().context("no folder")?;
-    fs::create_dir_all(folder)?;
-    let stat = nix::sys::statvfs::statvfs(folder)?;
+    let stat = nix::sys::statvfs::statvfs(to.parent().context("no folder")?)?;
     let free = stat.blocks_available().saturating_mul(stat.fragment_size());
     if free < size.saturating_add(RESERVE) {
         bail!(
@@ -70,7 +82,9 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<bool> {
             RESERVE >> 20
         );
     }
-    let part = atomic::temporary_name(to);
+    let mut part = to.as_os_str().to_owned();
+    part.push(PART);
+    let part = PathBuf::from(part);
     let written = (|| -> io::Result<()> {
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o644).open(&part)?;
         io::copy(&mut source, &mut file)?;
@@ -102,7 +116,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let place = Place::at(root.path());
         let stick = tempfile::tempdir().unwrap();
-        assert_eq!(import(&place, &stick.path().join(FOLDER)).unwrap(), [""; 0]);
+        assert!(import(&place, &stick.path().join(FOLDER)).is_err(), "no such folder");
+        fs::create_dir(stick.path().join("folder.tar")).unwrap();
         let put =
             |name: &str, text: &str| atomic::write(&stick.path().join(name), text.as_bytes(), 0o600).unwrap();
         for (name, text) in
@@ -113,6 +128,7 @@ mod tests {
         let target = place.path(AGENT_IMAGES);
         fs::create_dir_all(&target).unwrap();
         symlink("/elsewhere", target.join("c.tar")).unwrap();
+        atomic::write(&target.join(format!("a.TAR{PART}")), b"half", 0o600).unwrap();
         assert_eq!(import(&place, stick.path()).unwrap(), ["a.TAR", "b.tar.zst"]);
         assert_eq!(import(&place, stick.path()).unwrap(), [""; 0]);
         assert_eq!(fs::read_to_string(target.join("a.TAR")).unwrap(), "a");

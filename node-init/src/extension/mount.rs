@@ -100,6 +100,10 @@ impl Host<'_> {
         }
         let whole = if self.place.is_root() { self.whole(&target) } else { Ok(()) };
         if let Err(error) = whole {
+            // Not in use either, whoever still runs from it: it is tried again, and not started from here any more.
+            if fs::read_link(self.place.path(EXTENSION)).ok().as_deref() == Some(target.as_path()) {
+                self.out_of_use()?;
+            }
             let gone = self.runner.run(&Invocation::new("umount").arg(target.to_string_lossy()));
             if gone.is_ok() {
                 let _ = self.detach(&mapping(hash));
@@ -220,9 +224,15 @@ impl Host<'_> {
         }
         for name in images {
             let link = folder.join(name);
-            if fs::symlink_metadata(&link).is_err() {
-                symlink(format!("{source}/{name}"), &link)?;
+            let wanted = PathBuf::from(format!("{source}/{name}"));
+            if fs::read_link(&link).is_ok_and(|target| target == wanted) {
+                continue;
             }
+            if fs::symlink_metadata(&link).is_ok() {
+                // Of one name the signed one counts. The other stays, under a name that k3s does not take.
+                fs::rename(&link, folder.join(format!("{name}.unsigned")))?;
+            }
+            symlink(wanted, &link)?;
         }
         Ok(())
     }

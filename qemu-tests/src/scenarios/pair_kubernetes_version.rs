@@ -7,6 +7,7 @@ use super::{Context, Scenario};
 use crate::harness::site::Side;
 use crate::harness::ssh::{self, words};
 use anyhow::{Context as _, ensure};
+use edgepair_extension::IMAGE;
 use edgepair_layout::path::{EXTENSIONS_STATE, NODE_INIT};
 use std::path::{Path, PathBuf};
 
@@ -71,7 +72,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
         let own = format!("'{EXTENSIONS_STATE}/{}'", next.0);
         // What is read first of a program, far behind the head of the image.
         let change = format!(
-            "printf X | dd of={own}/image bs=1 seek=$(( 1024 * 1024 )) conv=notrunc status=none && sync"
+            "printf X | dd of={own}/{IMAGE} bs=1 seek=$(( 1024 * 1024 )) conv=notrunc status=none && sync"
         );
         refused(context, lab, standby, next, "changed on the disk", &change)?;
         refused(context, lab, standby, next, "gone from the disk", &format!("rm -r {own}"))?;
@@ -126,7 +127,7 @@ fn refused(
          for m in /run/edgepair/extensions/*; do for i in $(seq 100); do mountpoint -q $m || break; umount $m || sleep 0.2; done; \
          ! mountpoint -q $m || exit 9; done; \
          for map in $(ls /dev/mapper | grep ^edgepair-k3s-); do /usr/lib/systemd/systemd-veritysetup detach $map || exit 8; done; \
-         rm -f /run/edgepair/extension /run/edgepair/extension.json; ( {fault} ) || exit 7; echo 3 > /proc/sys/vm/drop_caches; systemctl start --no-block {UNITS}"
+         ( {fault} ) || exit 7; echo 3 > /proc/sys/vm/drop_caches; systemctl start --no-block {UNITS}"
     ))?;
     let begun = now();
     let text = until(context.seconds(60), "what node-init says about it", || {

@@ -175,8 +175,11 @@ impl Agent {
                     anyhow::bail!(why.unwrap_or_else(|| format!("journalctl -u {EXTENSION_UNIT} says why")));
                 }
                 match (kubernetes.layout, active) {
-                    // The service of the active node starts it again.
-                    (Layout::OneServer, true) => units.stop(K3S_SERVER_UNIT).await,
+                    (Layout::OneServer, true) => {
+                        units.stop(K3S_SERVER_UNIT).await?;
+                        // The service of the active node starts it again, but not one that had nothing to start until now.
+                        if *goal.borrow() == Some(true) { units.begin(K3S_SERVER_UNIT).await } else { Ok(()) }
+                    }
                     (Layout::OneServer, false) => {
                         units.stop(K3S_AGENT_UNIT).await?;
                         // A node that has become active meanwhile has a server, and the agent would stop it.

@@ -37,22 +37,27 @@ pub struct Course {
 }
 
 impl Course {
-    /// It is not ready. `restarts`: systemd's `NRestarts`, which begins anew when somebody else starts the unit.
+    /// It is being started. `restarts`: systemd's `NRestarts`, which begins anew when somebody else starts the unit.
     pub fn not_ready(&mut self, now: Instant, restarts: u32) -> Waiting {
         self.slow = 0;
-        let (since, mut before) = *self.down.get_or_insert((now, restarts));
-        if restarts < before {
-            before = 0;
-            self.down = Some((since, before));
+        if self.down.is_some_and(|(_, before)| restarts < before) {
+            self.down = None;
         }
+        let (since, before) = *self.down.get_or_insert((now, restarts));
         let (long, times) = (now.saturating_duration_since(since), restarts - before);
-        if times >= LOOP {
+        // One that systemd ends because it is never ready does not end by itself.
+        if times >= LOOP && long / times < LATE {
             Waiting::Ends(times, long)
         } else if long >= LATE {
             Waiting::Never(long)
         } else {
             Waiting::Starting
         }
+    }
+
+    /// Somebody has stopped it, or it is not here: what follows is a new story.
+    pub fn stopped(&mut self) {
+        *self = Self::default();
     }
 
     /// It is ready, and a list of the nodes took so long.
@@ -70,9 +75,10 @@ impl Course {
 }
 
 impl Waiting {
-    /// A sentence. `said`: the last words of k3s about itself.
+    /// A sentence. `result`: systemd's word for how it ended last (`Result` of a service). `said`: the last words of k3s about
+    /// itself.
     #[must_use]
-    pub fn sentence(self, unit: &str, said: Option<&str>) -> String {
+    pub fn sentence(self, unit: &str, result: &str, said: Option<&str>) -> String {
         let minutes = |long: Duration| match long.as_secs() {
             seconds @ 0..120 => format!("{seconds} s"),
             seconds => format!("{} min", seconds / 60),
@@ -84,26 +90,52 @@ impl Waiting {
             }
             Self::Never(long) => format!("k3s runs and has not become ready in {}", minutes(long)),
         };
+        let how = match result {
+            "oom-kill" => " (the kernel ended it: no memory was left)",
+            "timeout" => " (systemd ended it: it was not ready in time)",
+            "signal" | "core-dump" => " (it crashed)",
+            _ => "",
+        };
         let said = said.map_or_else(String::new, |said| {
             let advice = advice(said).map_or_else(String::new, |advice| format!(" ({advice})"));
             format!("; it says: {said}{advice}")
         });
-        format!("{what}{said}; journalctl -u {unit}")
+        format!("{what}{how}{said}; journalctl -u {unit}")
     }
 }
 
 /// What k3s said last about why it does not run: of its journal the last line at the level of a fatal error, else of an
-/// error, else the last one. Without passwords and tokens.
+/// error, else the last one. `secrets` are what must not be shown, word by word; tokens of k3s's own form and passwords in
+/// addresses are not shown either.
 #[must_use]
-pub fn last_words(journal: &str) -> Option<String> {
+pub fn last_words(journal: &str, secrets: &[String]) -> Option<String> {
     let last = |level: &str| journal.lines().rev().find(|line| line.contains(level));
     let plain = || journal.lines().rev().find(|line| !line.trim().is_empty());
     let line = last("level=fatal").or_else(|| last("level=error")).or_else(plain)?;
     let said = line.split_once("msg=").map_or(line, |(_, message)| message).trim();
     let said = said.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(said);
-    let said: Vec<String> = said.replace("\\\"", "\"").split_whitespace().map(without_secret).collect();
+    let mut said = said.replace("\\\"", "\"");
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        said = said.replace(secret.as_str(), "…");
+    }
+    let said: Vec<String> = said.split_whitespace().map(without_secret).collect();
     let said: String = said.join(" ").chars().take(QUOTED).collect();
     (!said.is_empty()).then_some(said)
+}
+
+/// What a configuration of k3s holds that is not to be shown: its token, its datastore's address, and the password in that.
+#[must_use]
+pub fn secrets(config: &str) -> Vec<String> {
+    let body: String = config.lines().filter(|line| !line.starts_with('#')).collect();
+    let config: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+    let text = |key: &str| config.get(key).and_then(serde_json::Value::as_str).map(str::to_owned);
+    let endpoint = text("datastore-endpoint");
+    // `scheme://user:password@host`: a password may have an `@` in it.
+    let password = endpoint.as_deref().and_then(|endpoint| {
+        let (user, _) = endpoint.split_once("://")?.1.rsplit_once('@')?;
+        Some(user.split_once(':')?.1.to_owned())
+    });
+    [text("token"), endpoint, password].into_iter().flatten().collect()
 }
 
 /// A word as it may be shown: a token of k3s begins with `K10`, a password in an address lies between `:` and `@`.
@@ -156,10 +188,15 @@ mod tests {
         assert_eq!(course.not_ready(begun + after(30), 9), Waiting::Starting);
         assert_eq!(course.not_ready(begun + after(60), 10), Waiting::Ends(3, after(60)));
         // Somebody started the unit by hand: the count begins anew.
-        assert_eq!(course.not_ready(begun + after(70), 1), Waiting::Starting);
-        assert_eq!(course.not_ready(begun + LATE, 2), Waiting::Never(LATE));
+        let again = begun + after(70);
+        assert_eq!(course.not_ready(again, 1), Waiting::Starting);
+        assert_eq!(course.not_ready(again + LATE, 1), Waiting::Never(LATE));
+        // systemd ends it after its own limit, again and again.
+        assert_eq!(course.not_ready(again + LATE * 4, 4), Waiting::Never(LATE * 4));
         assert_eq!(course.ready(after(1)), None);
-        assert_eq!(course.not_ready(begun + LATE + after(1), 2), Waiting::Starting, "a new story");
+        assert_eq!(course.not_ready(again + LATE * 5, 4), Waiting::Starting, "a new story");
+        course.stopped();
+        assert_eq!(course.not_ready(again + LATE * 9, 0), Waiting::Starting);
     }
 
     #[test]
@@ -176,9 +213,9 @@ mod tests {
         let journal = r#"time="x" level=info msg="Starting k3s"
 time="x" level=fatal msg="starting kubernetes: preparing server: bootstrap data already found and encrypted with different token"
 edgepair-k3s-server.service: Main process exited"#;
-        let said = last_words(journal).unwrap();
+        let said = last_words(journal, &[]).unwrap();
         assert!(said.starts_with("starting kubernetes: preparing server"), "{said}");
-        let sentence = Waiting::Ends(4, after(50)).sentence("k.service", Some(&said));
+        let sentence = Waiting::Ends(4, after(50)).sentence("k.service", "exit-code", Some(&said));
         assert!(
             sentence
                 .starts_with("k3s ends by itself, 4 times in 50 s, and is started again; it says: starting"),
@@ -188,11 +225,11 @@ edgepair-k3s-server.service: Main process exited"#;
             sentence.contains("secret of the seed") && sentence.ends_with("journalctl -u k.service"),
             "{sentence}"
         );
-        let never = Waiting::Never(after(660)).sentence("k.service", None);
+        let never = Waiting::Never(after(660)).sentence("k.service", "success", None);
         assert_eq!(never, "k3s runs and has not become ready in 11 min; journalctl -u k.service");
-        assert_eq!(last_words("  \n"), None);
+        assert_eq!(last_words("  \n", &[]), None);
         assert_eq!(
-            last_words("flag provided but not defined: -x\n\n").unwrap(),
+            last_words("flag provided but not defined: -x\n\n", &[]).unwrap(),
             "flag provided but not defined: -x"
         );
     }
@@ -200,15 +237,28 @@ edgepair-k3s-server.service: Main process exited"#;
     #[test]
     fn no_secret_is_quoted() {
         let said = r#"level=error msg="dial postgres://kine:hunter2@127.0.0.1:5433/kine with K10aa::server:bb failed""#;
-        assert_eq!(last_words(said).unwrap(), "dial postgres://…@127.0.0.1:5433/kine with (token) failed");
+        assert_eq!(
+            last_words(said, &[]).unwrap(),
+            "dial postgres://…@127.0.0.1:5433/kine with (token) failed"
+        );
+    }
+
+    #[test]
+    fn what_the_configuration_holds_is_not_quoted() {
+        let config = "# Rendered\n{\"token\": \"plain32\", \"datastore-endpoint\": \"mysql://k:pass word@tcp(h)/d\"}\n";
+        let secrets = secrets(config);
+        assert_eq!(secrets, ["plain32", "mysql://k:pass word@tcp(h)/d", "pass word"]);
+        let said = last_words("level=fatal msg=\"plain32 and pass word\"", &secrets).unwrap();
+        assert_eq!(said, "… and …");
+        assert!(super::secrets("nonsense").is_empty());
     }
 
     proptest! {
         #[test]
         fn any_journal_is_survived(text: String) {
-            if let Some(said) = last_words(&text) {
+            if let Some(said) = last_words(&text, &[]) {
                 prop_assert!(said.chars().count() <= QUOTED);
-                let _ = Waiting::Never(LATE).sentence("u", Some(&said));
+                let _ = Waiting::Never(LATE).sentence("u", "", Some(&said));
             }
         }
     }

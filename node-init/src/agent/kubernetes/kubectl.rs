@@ -44,13 +44,14 @@ pub fn nodes() -> Invocation {
     short(&["get", "nodes", "--output=json"])
 }
 
-/// Asks for the last lines that a unit of k3s has said in so long: what it said about an earlier fault would mislead. No call
-/// of kubectl, and bounded as one.
+/// Asks for the last lines that k3s itself has said in so long: what it said about an earlier fault would mislead, and what
+/// systemd says about the unit is known otherwise. No call of kubectl, and bounded as one.
 #[must_use]
 pub fn journal(unit: &str, long: Duration) -> Invocation {
     let bounded = ["-n", "15", "timeout", "--kill-after=2", &SECONDS.to_string()];
     let since = format!("--since=-{}s", long.as_secs() + 1);
-    let which = ["journalctl", "--boot", "--no-pager", "--output=cat", "--lines=100", &since, "--unit", unit];
+    let own = format!("_SYSTEMD_UNIT={unit}");
+    let which = ["journalctl", "--boot", "--no-pager", "--output=cat", "--lines=100", &since, &own];
     Invocation::new("nice").args(bounded).args(which)
 }
 

@@ -22,7 +22,7 @@ use crate::extension::decide::Layout;
 use course::{Course, Waiting};
 use deeds::{Deed, Wants};
 use edgepair_host_io::{Invocation, Output};
-use edgepair_render::names::{K3S, K3S_AGENT_UNIT, K3S_SERVER_UNIT};
+use edgepair_render::names::{IMAGES_UNIT, K3S, K3S_AGENT_UNIT, K3S_SERVER_UNIT};
 use kubectl::Nodes;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ use tokio::time::Instant;
 const LOOK: Duration = Duration::from_secs(15);
 /// Between two looks while something is left to do.
 const SOON: Duration = Duration::from_secs(3);
+/// What k3s is given: secrets among it, which are not to be quoted.
+const CONFIGS: [&str; 2] = ["/etc/rancher/k3s/server.yaml", "/etc/rancher/k3s/agent.yaml"];
 /// All of cordon and drain before a switchover.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -107,6 +109,10 @@ struct Certificates {
     expiry: Option<i64>,
     /// When k3s was started anew for them last.
     renewed: Option<Instant>,
+    /// How often it was, while one of them had expired.
+    attempts: u32,
+    /// One that is not renewed by that, in words.
+    stuck: Option<String>,
 }
 
 impl Worker {
@@ -152,14 +158,14 @@ impl Worker {
         let server = wants.primary || self.kubernetes.layout == Layout::TwoServers;
         let not = |why: String| (State { server, ready: false, why: Some(why) }, None);
         if !self.ports.place.path(K3S).exists() {
+            self.course.stopped();
             return not("there is no k3s on this node".to_owned());
         }
         let unit = if server { K3S_SERVER_UNIT } else { K3S_AGENT_UNIT };
         match self.ports.units.state(unit).await.as_deref() {
             Ok("active") => {}
             Ok("activating") => return not(self.why_not_yet(unit).await),
-            Ok("failed") => return not(format!("k3s failed; journalctl -u {unit}")),
-            Ok(state) => return not(format!("k3s is {state}")),
+            Ok(state) => return not(self.why_stopped(unit, state).await),
             Err(error) => return not(format!("systemd: {error:#}")),
         }
         if !server {
@@ -174,7 +180,8 @@ impl Worker {
                     || Some("the API server does not know this node yet".to_owned()),
                     |node| node.trouble.clone(),
                 );
-                (State { server, ready: true, why: why.or(slow) }, Some(nodes))
+                let stuck = self.certificates.stuck.clone();
+                (State { server, ready: true, why: why.or(slow).or(stuck) }, Some(nodes))
             }
             Ok(None) => not("kubectl said something that is not understood".to_owned()),
             Err(error) => not(format!("the API server does not answer: {error:#}")),
@@ -183,16 +190,33 @@ impl Worker {
 
     /// k3s is being started: since when, how often, and what it says about it.
     async fn why_not_yet(&mut self, unit: &str) -> String {
-        let restarts = self.ports.units.restarts(unit).await.unwrap_or(0);
-        let waiting: Waiting = self.course.not_ready(Instant::now(), restarts);
+        // Nothing follows from an answer that is missing.
+        let Ok((restarts, result)) = self.ports.units.ended(unit).await else {
+            return Waiting::Starting.sentence(unit, "", None);
+        };
+        let waiting = self.course.not_ready(Instant::now(), restarts);
         let said = match waiting {
             Waiting::Starting => None,
             Waiting::Ends(_, long) | Waiting::Never(long) => {
                 let journal = self.run_one(kubectl::journal(unit, long)).await;
-                journal.ok().and_then(|output| course::last_words(&output.text()))
+                let read = |path| std::fs::read_to_string(self.ports.place.path(path)).unwrap_or_default();
+                let secrets: Vec<String> =
+                    CONFIGS.into_iter().map(read).flat_map(|text| course::secrets(&text)).collect();
+                journal.ok().and_then(|output| course::last_words(&output.text(), &secrets))
             }
         };
-        waiting.sentence(unit, said.as_deref())
+        waiting.sentence(unit, &result, said.as_deref())
+    }
+
+    /// It is neither started nor being started.
+    async fn why_stopped(&mut self, unit: &str, state: &str) -> String {
+        self.course.stopped();
+        let copies = self.ports.units.state(IMAGES_UNIT).await.is_ok_and(|state| state == "activating");
+        match state {
+            _ if copies => "archives of container images are being copied; k3s starts after that".to_owned(),
+            "failed" => format!("k3s failed; journalctl -u {unit}"),
+            state => format!("k3s is {state}"),
+        }
     }
 
     /// Starts k3s anew where its certificates are about to expire: it renews them then.
@@ -204,10 +228,17 @@ impl Worker {
             return;
         }
         known.seen = Some(Instant::now());
-        known.expiry = renew::first_expiry(&self.ports.place);
-        let Some(left) = known.expiry.map(left) else { return };
+        let first = renew::first_expiry(&self.ports.place);
+        known.expiry = first.as_ref().map(|(expiry, _)| *expiry);
+        let Some((left, name)) = first.map(|(expiry, name)| (left(expiry), name)) else { return };
+        if left > 0 {
+            known.attempts = 0;
+        }
+        known.stuck = (known.attempts >= renew::ATTEMPTS).then(|| {
+            format!("the certificate {name} has expired, and k3s was started anew and has not renewed it")
+        });
         if !renew::due(left, wants.active, wants.other_ready)
-            || !renew::again(known.renewed.map(|at| at.elapsed()), left)
+            || !renew::again(known.renewed.map(|at| at.elapsed()), left, known.attempts)
         {
             return;
         }
@@ -218,9 +249,10 @@ impl Worker {
             return;
         }
         self.certificates.renewed = Some(Instant::now());
+        self.certificates.attempts = self.certificates.attempts.saturating_add(1);
         let when =
             if left > 0 { format!("expires in {} days", left / 86_400) } else { "has expired".to_owned() };
-        log::info(&format!("a certificate of k3s {when}: k3s is started anew and renews it"));
+        log::info(&format!("a certificate of k3s {when} ({name}): k3s is started anew and renews it"));
         let again = async {
             units.stop(unit).await?;
             // On the active node of a pair with one server its service starts it again.

@@ -18,6 +18,8 @@ const STANDBY: i64 = 60 * DAY;
 const ACTIVE: i64 = 50 * DAY;
 /// With fewer it is not waited for the other node.
 const URGENT: i64 = 10 * DAY;
+/// So often k3s is started anew for one that has expired, in short order.
+pub const ATTEMPTS: u32 = 2;
 /// Between two looks at them; before there are any; between two starts for one that has expired.
 const REGULAR: Duration = Duration::from_secs(6 * 3600);
 const SOON: Duration = Duration::from_secs(60);
@@ -45,16 +47,16 @@ pub fn look(since: Option<Duration>, left: Option<i64>) -> bool {
 }
 
 /// Pure: may k3s be started anew for them, so long after the last time? One that does not renew them is not started all the
-/// time; pods live through it, its clients notice.
+/// time; pods live through it, its clients notice. `attempts`: how often it was while one had expired.
 #[must_use]
-pub fn again(since: Option<Duration>, left: i64) -> bool {
-    let pause = if left <= 0 { EXPIRED } else { REGULAR };
+pub fn again(since: Option<Duration>, left: i64, attempts: u32) -> bool {
+    let pause = if left <= 0 && attempts < ATTEMPTS { EXPIRED } else { REGULAR };
     since.is_none_or(|since| since >= pause)
 }
 
-/// When the first certificate of this node expires, in seconds since 1970; `None` without any.
+/// When the first certificate of this node expires, in seconds since 1970, and its name; `None` without any.
 #[must_use]
-pub fn first_expiry(place: &Place) -> Option<i64> {
+pub fn first_expiry(place: &Place) -> Option<(i64, String)> {
     let mut files: Vec<PathBuf> = Vec::new();
     for folder in FOLDERS {
         let entries = fs::read_dir(place.path(folder)).into_iter().flatten().flatten();
@@ -65,7 +67,11 @@ pub fn first_expiry(place: &Place) -> Option<i64> {
         // Authorities are valid for ten years and renewed by other means.
         name.ends_with(".crt") && !name.ends_with("-ca.crt") && !name.contains("-ca.nochain")
     };
-    files.iter().filter(ours).filter_map(|path| not_after(&first_der(&fs::read_to_string(path).ok()?)?)).min()
+    let expiry = |path: &PathBuf| {
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        Some((not_after(&first_der(&fs::read_to_string(path).ok()?)?)?, name))
+    };
+    files.iter().filter(ours).filter_map(expiry).min()
 }
 
 /// The first certificate of a PEM file: a chain begins with its own.
@@ -156,7 +162,8 @@ mod tests {
         put("/var/lib/rancher/k3s/server/tls/server-ca.crt", &certificate(2026, 1, 1));
         put("/var/lib/rancher/k3s/agent/serving-kubelet.crt", &certificate(2060, 1, 1));
         put("/var/lib/rancher/k3s/agent/junk.crt", "nonsense");
-        assert_eq!(first_expiry(&place), Some(1_803_859_200));
+        let first = first_expiry(&place).unwrap();
+        assert_eq!(first, (1_803_859_200, "serving-kube-apiserver.crt".to_owned()));
         assert_eq!(not_after(&first_der(&certificate(2060, 2, 29)).unwrap()), Some(2_845_238_400));
     }
 
@@ -175,8 +182,9 @@ mod tests {
         assert!(look(None, None) && look(hours(1), None) && !look(Some(Duration::ZERO), None));
         assert!(!look(hours(5), Some(DAY)) && look(hours(6), Some(DAY)));
         assert!(look(Some(Duration::ZERO), Some(-1)));
-        assert!(again(None, -1) && !again(Some(Duration::from_secs(60)), -1) && again(hours(1), -1));
-        assert!(!again(hours(1), DAY) && again(hours(6), DAY));
+        assert!(again(None, -1, 0) && !again(Some(Duration::from_secs(60)), -1, 1) && again(hours(1), -1, 1));
+        assert!(!again(hours(1), -1, ATTEMPTS), "one that is not renewed by it");
+        assert!(!again(hours(1), DAY, 0) && again(hours(6), DAY, 0));
     }
 
     proptest! {

@@ -361,8 +361,8 @@ impl Units for End {
         })
     }
 
-    fn restarts<'a>(&'a self, _unit: &'a str) -> Task<'a, u32> {
-        Box::pin(async { Ok(0) })
+    fn ended<'a>(&'a self, _unit: &'a str) -> Task<'a, (u32, String)> {
+        Box::pin(async { Ok((0, "success".to_owned())) })
     }
 
     fn left_active<'a>(&'a self, unit: &'a str) -> Task<'a, String> {

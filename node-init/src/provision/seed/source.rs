@@ -258,15 +258,19 @@ fn mounted<T>(
 }
 
 /// Where a seed and what lies beside it may be: the booted disk's own partition, and sticks; in words, and the device.
-///
-/// # Errors
-/// When the devices cannot be listed.
-pub fn places(runner: &dyn Runner) -> anyhow::Result<Vec<(String, PathBuf)>> {
+/// `failed`: why sticks could not be looked for.
+pub fn places(runner: &dyn Runner, failed: impl FnOnce(anyhow::Error)) -> Vec<(String, PathBuf)> {
     let name = |device: &Path| device.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let own = fs::canonicalize(Path::new(path::RUN_DIR).join("device/seed")).ok();
-    let own = own.map(|device| (format!("partition SEED of {}", name(&device)), device));
-    let sticks = sticks(runner)?.into_iter().map(|device| (format!("USB stick {}", name(&device)), device));
-    Ok(own.into_iter().chain(sticks).collect())
+    let mut places: Vec<_> =
+        own.into_iter().map(|device| (format!("partition SEED of {}", name(&device)), device)).collect();
+    match sticks(runner) {
+        Ok(sticks) => {
+            places.extend(sticks.into_iter().map(|device| (format!("USB stick {}", name(&device)), device)));
+        }
+        Err(error) => failed(error),
+    }
+    places
 }
 
 /// Looks at one of them. Apart from the look for a seed, which may be under way.
