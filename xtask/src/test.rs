@@ -27,8 +27,8 @@ const SCENARIOS: &[&str] = &[
     "pair-kubernetes-sqlite",
     "pair-kubernetes-external",
     "pair-kubernetes-worker",
-    "pair-kubernetes-faults",
     "pair-kubernetes-version",
+    "pair-kubernetes-faults",
 ];
 /// Versions that come after it: the next minor one, and one that is too far.
 const LATER_K3S: [&str; 2] = ["v1.34.1+k3s1", "v1.35.0+k3s1"];

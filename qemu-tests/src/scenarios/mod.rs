@@ -115,6 +115,6 @@ const NAMED: &[Scenario] = &[
     pair_kubernetes_sqlite::SCENARIO,
     pair_kubernetes_external::SCENARIO,
     pair_kubernetes_worker::SCENARIO,
-    pair_kubernetes_faults::SCENARIO,
     pair_kubernetes_version::SCENARIO,
+    pair_kubernetes_faults::SCENARIO,
 ];
