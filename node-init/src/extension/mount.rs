@@ -78,8 +78,18 @@ impl Host<'_> {
     /// Puts one in use. Doing it again changes nothing.
     ///
     /// # Errors
-    /// What failed; the one that was in use stays so.
+    /// What failed. Another one that was in use stays so; this one is not in use any more, whoever still runs from it: it is
+    /// tried again, and nothing is started from it meanwhile.
     pub fn mount(&self, usable: &Usable) -> anyhow::Result<()> {
+        let done = self.try_mount(usable);
+        let target = self.place.path(EXTENSIONS_MOUNTED).join(&usable.head().root_hash);
+        if done.is_err() && fs::read_link(self.place.path(EXTENSION)).is_ok_and(|link| link == target) {
+            self.out_of_use()?;
+        }
+        done
+    }
+
+    fn try_mount(&self, usable: &Usable) -> anyhow::Result<()> {
         let hash = &usable.head().root_hash;
         let target = self.place.path(EXTENSIONS_MOUNTED).join(hash);
         if !self.is_mounted(hash)? {
@@ -100,10 +110,6 @@ impl Host<'_> {
         }
         let whole = if self.place.is_root() { self.whole(&target) } else { Ok(()) };
         if let Err(error) = whole {
-            // Not in use either, whoever still runs from it: it is tried again, and not started from here any more.
-            if fs::read_link(self.place.path(EXTENSION)).ok().as_deref() == Some(target.as_path()) {
-                self.out_of_use()?;
-            }
             let gone = self.runner.run(&Invocation::new("umount").arg(target.to_string_lossy()));
             if gone.is_ok() {
                 let _ = self.detach(&mapping(hash));
@@ -340,9 +346,15 @@ mod tests {
             Ok(""),
         ]);
         let host = Host { place: &place, runner: &runner, facts: &facts };
+        // It was in use before its disk lost it.
+        let hash = "0f".repeat(32);
+        fs::create_dir_all(place.path(EXTENSIONS_MOUNTED)).unwrap();
+        point(&place.path(EXTENSIONS_MOUNTED).join(&hash), &place.path(EXTENSION)).unwrap();
+        facts.put(FACT, &InUse { version: "v1.33.4+k3s1".into(), root_hash: hash }).unwrap();
         let said = host.mount(&Shelf::look(&place, "amd64").usable[0]).unwrap_err().to_string();
         assert!(said.contains("does not fit its root hash"), "{said}");
-        assert!(!root.path().join("run/edgepair/extension").exists());
+        assert!(fs::symlink_metadata(root.path().join("run/edgepair/extension")).is_err());
+        assert_eq!(InUse::load(&facts), None);
         assert_eq!(runner.calls()[3..], ["losetup --detach /dev/loop5", "losetup --detach /dev/loop4"]);
     }
 

@@ -70,11 +70,14 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
 
         let standby = lab.active.other();
         let own = format!("'{EXTENSIONS_STATE}/{}'", next.0);
-        // What is read first of a program, far behind the head of the image.
-        let change = format!(
-            "printf X | dd of={own}/{IMAGE} bs=1 seek=$(( 1024 * 1024 )) conv=notrunc status=none && sync"
-        );
-        refused(context, lab, standby, next, "changed on the disk", &change)?;
+        // Where its file system begins, and in the middle of its program.
+        let middle = format!("$(( $(stat -c %s {own}/{IMAGE}) / 2 ))");
+        for (what, place) in [("changed at its beginning", "1048576"), ("changed in its middle", &middle)] {
+            let change = format!(
+                "printf XXXX | dd of={own}/{IMAGE} bs=1 seek={place} conv=notrunc status=none && sync"
+            );
+            refused(context, lab, standby, next, what, &change)?;
+        }
         refused(context, lab, standby, next, "gone from the disk", &format!("rm -r {own}"))?;
         Ok(())
     })
