@@ -1,12 +1,18 @@
 //! `node-init images`: archives of container images from beside the seed.
 
-use crate::extension::images::{FOLDER, import};
+use crate::extension::images::{FOLDER, Target};
 use crate::facts::Facts;
 use crate::member::Place;
+use crate::provision::clock;
 use crate::provision::seed::source;
 use clap::Args;
 use edgepair_host_io::HostRunner;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// k3s waits for this at boot, and an update's trial for k3s. Less than the unit's own limit: a unit that fails would keep a
+/// version that is well from being called so.
+const LIMIT: Duration = Duration::from_secs(8 * 60);
 
 /// `node-init images`.
 #[derive(Debug, Args)]
@@ -26,16 +32,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         [] => println!("nothing new in {words}"),
         names => println!("from {words}: {}", names.join(", ")),
     };
+    // Held before anything is mounted: two of these would take each other's mount away.
+    let target = Target::hold(&place)?;
     if let Some(folder) = &arguments.from {
-        told(&folder.display().to_string(), &import(&place, folder)?);
+        told(&folder.display().to_string(), &target.import(folder, &|| false)?);
         return Ok(());
     }
+    let begun = clock()?;
+    let over = || clock().is_ok_and(|now| now - begun >= LIMIT);
     let mut why = Vec::new();
     for (words, device) in source::places(&HostRunner, |error| why.push(format!("USB sticks: {error:#}"))) {
         // A seed alone is what most of them hold.
         let found = source::look_at(&device, |root| {
             let folder = root.join(FOLDER);
-            if folder.is_dir() { import(&place, &folder).map(Some) } else { Ok(None) }
+            if folder.is_dir() { target.import(&folder, &over).map(Some) } else { Ok(None) }
         });
         match found {
             Ok(None) => {}

@@ -54,7 +54,8 @@ pub fn install(place: &Place, reader: impl Read, architecture: &str) -> anyhow::
 fn put(place: &Place, verified: Verified<impl Read>, version: &Version) -> anyhow::Result<Head> {
     let shelf = place.path(EXTENSIONS_STATE);
     fs::create_dir_all(&shelf).with_context(|| shelf.display().to_string())?;
-    room(&shelf, verified.head().size)?;
+    room(&shelf, verified.head().size, RESERVE)
+        .context("the extension; `node-init extension list` shows those that can be removed")?;
     let part = shelf.join(format!(".{version}"));
     if part.exists() {
         // Ours by its name: what a power cut has left.
@@ -84,16 +85,16 @@ fn put(place: &Place, verified: Verified<impl Read>, version: &Version) -> anyho
     Ok(head)
 }
 
-fn room(folder: &Path, size: u64) -> anyhow::Result<()> {
+/// Whether so many bytes fit, and so many stay free.
+pub(super) fn room(folder: &Path, size: u64, reserve: u64) -> anyhow::Result<()> {
     let stat = nix::sys::statvfs::statvfs(folder)?;
     let free = stat.blocks_available().saturating_mul(stat.fragment_size());
-    if free < size.saturating_add(RESERVE) {
+    if free < size.saturating_add(reserve) {
         bail!(
-            "there is no room for the extension: it has {} MiB, and {} MiB are free, of which {} stay so\n  to do: \
-             `node-init extension list` shows those that can be removed",
+            "there is no room for it: it has {} MiB, and {} MiB are free, of which {} stay so",
             size >> 20,
             free >> 20,
-            RESERVE >> 20
+            reserve >> 20
         );
     }
     Ok(())

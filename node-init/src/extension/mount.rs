@@ -336,6 +336,22 @@ mod tests {
     }
 
     #[test]
+    fn of_two_archives_with_one_name_the_signed_one_counts() {
+        let (root, place, facts) = prepared(&[], "");
+        let folder = root.path().join("var/lib/rancher/k3s/agent/images");
+        fs::create_dir_all(&folder).unwrap();
+        atomic::write(&folder.join("a.tar"), b"somebody's", 0o644).unwrap();
+        let runner = ScriptedRunner::new([]);
+        let host = Host { place: &place, runner: &runner, facts: &facts };
+        for _ in 0..2 {
+            host.link_images(&["a.tar".to_owned()]).unwrap();
+            let link = fs::read_link(folder.join("a.tar")).unwrap();
+            assert_eq!(link, Path::new("/run/edgepair/extension/usr/share/k3s/images/a.tar"));
+            assert_eq!(fs::read(folder.join("a.tar.unsigned")).unwrap(), b"somebody's");
+        }
+    }
+
+    #[test]
     fn a_tree_that_does_not_fit_leaves_nothing_in_use() {
         let (root, place, facts) = prepared(&["v1.33.4+k3s1"], "");
         let runner = ScriptedRunner::new([

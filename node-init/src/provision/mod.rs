@@ -17,4 +17,4 @@ pub mod seed;
 pub mod storage;
 
 pub use early::render_before_boot;
-pub use run::{Apply, Phase, Request, run};
+pub use run::{Apply, Phase, Request, clock, run};

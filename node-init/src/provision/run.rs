@@ -106,7 +106,10 @@ fn phases(request: &Request, facts: &Facts, report: &mut Report) -> anyhow::Resu
 }
 
 /// Monotonic time.
-fn clock() -> anyhow::Result<Duration> {
+///
+/// # Errors
+/// The kernel's.
+pub fn clock() -> anyhow::Result<Duration> {
     Ok(nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?.into())
 }
 

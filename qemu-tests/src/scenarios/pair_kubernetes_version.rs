@@ -70,11 +70,15 @@ fn run(context: &Context<'_>) -> anyhow::Result<()> {
 
         let standby = lab.active.other();
         let own = format!("'{EXTENSIONS_STATE}/{}'", next.0);
-        // Where its file system begins, and in the middle of its program.
-        let middle = format!("$(( $(stat -c %s {own}/{IMAGE}) / 2 ))");
+        // Where its file system begins, and in the middle of its program. Each byte becomes the next one, so it is another one
+        // whatever it was; that the file did change is asked afterwards.
+        let file = format!("{own}/{IMAGE}");
+        let middle = format!("$(( $(stat -c %s {file}) / 2 ))");
         for (what, place) in [("changed at its beginning", "1048576"), ("changed in its middle", &middle)] {
+            let part = format!("dd if={file} bs=1 skip={place} count=4 status=none");
             let change = format!(
-                "printf XXXX | dd of={own}/{IMAGE} bs=1 seek={place} conv=notrunc status=none && sync"
+                "{part} > /run/before; tr '\\000-\\377' '\\001-\\377\\000' < /run/before \
+                 | dd of={file} bs=1 seek={place} conv=notrunc status=none && sync && ! {part} | cmp -s - /run/before"
             );
             refused(context, lab, standby, next, what, &change)?;
         }

@@ -67,7 +67,7 @@ impl Course {
         (self.slow >= SLOW_LOOKS).then(|| {
             format!(
                 "the API server took {:.0} s for the list of nodes: its datastore is slow, or the processors are busy; \
-                 `iostat -x` and `top` on the active node tell them apart",
+                 /proc/pressure/io and /proc/pressure/cpu on the active node tell them apart",
                 took.as_secs_f32()
             )
         })

@@ -21,10 +21,13 @@ pub const ACTIVE: &str = "edgepair.io/active";
 /// On a pod that is not to be started elsewhere at once when its node is lost.
 pub const STAY: &str = "edgepair.io/stay-on-node-loss";
 
-fn kubectl(seconds: u32) -> Invocation {
+fn bounded(seconds: u32) -> Invocation {
     // The agent is more urgent than most, and this is not.
-    let bounded = ["-n", "15", "timeout", "--kill-after=2", &seconds.to_string()];
-    Invocation::new("nice").args(bounded).args(["k3s", "kubectl"])
+    Invocation::new("nice").args(["-n", "15", "timeout", "--kill-after=2", &seconds.to_string()])
+}
+
+fn kubectl(seconds: u32) -> Invocation {
+    bounded(seconds).args(["k3s", "kubectl"])
 }
 
 fn short(args: &[&str]) -> Invocation {
@@ -48,11 +51,10 @@ pub fn nodes() -> Invocation {
 /// systemd says about the unit is known otherwise. No call of kubectl, and bounded as one.
 #[must_use]
 pub fn journal(unit: &str, long: Duration) -> Invocation {
-    let bounded = ["-n", "15", "timeout", "--kill-after=2", &SECONDS.to_string()];
     let since = format!("--since=-{}s", long.as_secs() + 1);
     let own = format!("_SYSTEMD_UNIT={unit}");
     let which = ["journalctl", "--boot", "--no-pager", "--output=cat", "--lines=100", &since, &own];
-    Invocation::new("nice").args(bounded).args(which)
+    bounded(SECONDS).args(which)
 }
 
 /// Marks a node as out of service.

@@ -230,6 +230,7 @@ impl Worker {
         known.seen = Some(Instant::now());
         let first = renew::first_expiry(&self.ports.place);
         known.expiry = first.as_ref().map(|(expiry, _)| *expiry);
+        known.stuck = None;
         let Some((left, name)) = first.map(|(expiry, name)| (left(expiry), name)) else { return };
         if left > 0 {
             known.attempts = 0;
