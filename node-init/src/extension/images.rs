@@ -148,7 +148,8 @@ mod tests {
         let target = place.path(AGENT_IMAGES);
         fs::create_dir_all(&target).unwrap();
         symlink("/elsewhere", target.join("c.tar")).unwrap();
-        atomic::write(&target.join(format!("a.TAR{PART}")), b"half", 0o600).unwrap();
+        // Of an archive that is not on the stick any more.
+        atomic::write(&target.join(format!("gone.tar{PART}")), b"half", 0o600).unwrap();
         assert_eq!(import(stick.path()).unwrap(), ["a.TAR", "b.tar.zst"]);
         assert_eq!(import(stick.path()).unwrap(), [""; 0]);
         assert_eq!(fs::read_to_string(target.join("a.TAR")).unwrap(), "a");

@@ -195,8 +195,9 @@ mod tests {
         assert_eq!(course.not_ready(again + LATE * 4, 4), Waiting::Never(LATE * 4));
         assert_eq!(course.ready(after(1)), None);
         assert_eq!(course.not_ready(again + LATE * 5, 4), Waiting::Starting, "a new story");
+        assert_eq!(course.not_ready(again + LATE * 9, 4), Waiting::Never(LATE * 4));
         course.stopped();
-        assert_eq!(course.not_ready(again + LATE * 9, 0), Waiting::Starting);
+        assert_eq!(course.not_ready(again + LATE * 9, 4), Waiting::Starting);
     }
 
     #[test]
